@@ -1,0 +1,60 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "tuppence",
+  products: [
+    .executable(name: "serve", targets: ["serve"]),
+    .executable(name: "clie", targets: ["clie"]),
+    .library(name: "NetKit", targets: ["NetKit"]),
+    .library(name: "Tuppence", targets: ["Node", "Client"]),
+  ],
+  targets: [
+    .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CHardware"),
+    .target(name: "Base", dependencies: ["CHardware"], swiftSettings: settings),
+    .target(name: "NetKit", dependencies: ["Base", "CLinux"], swiftSettings: settings),
+    .target(name: "Store", dependencies: ["Base", "CLinux"], swiftSettings: settings),
+    .target(name: "Node", dependencies: ["Base", "NetKit", "Store"], swiftSettings: settings),
+    .target(name: "Client", dependencies: ["Base", "NetKit"], swiftSettings: settings),
+    .executableTarget(
+      name: "serve", dependencies: ["Base", "CLinux", "NetKit", "Store", "Node"],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "clie", dependencies: ["Base", "CLinux", "NetKit", "Client"],
+      swiftSettings: settings),
+    .target(
+      name: "SimKit", dependencies: ["Base", "NetKit", "Store", "Node", "Client"],
+      path: "Tests/SimKit", swiftSettings: settings),
+    .executableTarget(
+      name: "simulate", dependencies: ["Base", "SimKit"], path: "Tests/simulate",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "loadgen", dependencies: ["Base", "CLinux"], path: "Benchmarks/loadgen",
+      swiftSettings: settings),
+    .testTarget(name: "BaseTests", dependencies: ["Base"], swiftSettings: settings),
+    .target(
+      name: "Conformance", dependencies: ["Base", "NetKit"], path: "Tests/Conformance",
+      swiftSettings: settings),
+    .testTarget(
+      name: "NetKitTests", dependencies: ["Base", "Conformance", "NetKit"],
+      swiftSettings: settings),
+    .testTarget(name: "StoreTests", dependencies: ["Base", "Store"], swiftSettings: settings),
+    .testTarget(
+      name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "Node"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ClientTests", dependencies: ["Base", "NetKit", "Client", "clie"],
+      exclude: ["Golden"], swiftSettings: settings),
+    .testTarget(
+      name: "SimTests", dependencies: ["Base", "Conformance", "NetKit", "Store", "Node", "SimKit"],
+      swiftSettings: settings),
+    .testTarget(name: "Tidy", path: "Tests/Tidy", swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,48 @@
+#ifndef CLINUX_SHIM_H
+#define CLINUX_SHIM_H
+// The Linux system calls and structures that Swift's Glibc module lacks.
+//
+// They are declared here by hand because defining _GNU_SOURCE in a header module breaks debug
+// builds (the Glibc module then defines fd_set in a second way). The names begin with `cl_` and
+// are bound to the C library's symbols by asm labels, so that they can never clash with its own
+// declarations. No C code.
+#include <stdint.h>
+#include <malloc.h>
+#include <time.h>
+#include <sys/socket.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <sys/random.h>
+
+// One message of recvmmsg and sendmmsg: struct mmsghdr.
+struct cl_mmsghdr {
+  struct msghdr msg_hdr;
+  unsigned int msg_len;
+};
+
+// The address a datagram came to, IPv4: struct in_pktinfo.
+struct cl_in_pktinfo {
+  int32_t interface;
+  uint32_t local;        // the address to answer from, network order
+  uint32_t destination;  // the address in the header, network order
+};
+
+// The address a datagram came to, IPv6: struct in6_pktinfo.
+struct cl_in6_pktinfo {
+  uint64_t high, low;    // 16 address bytes, network order
+  uint32_t interface;
+} __attribute__((packed, aligned(4)));
+
+// accept4(2)
+extern int cl_accept4(int descriptor, struct sockaddr *address, socklen_t *length, int flags)
+    __asm__("accept4");
+
+// recvmmsg(2)
+extern int cl_recvmmsg(int descriptor, struct cl_mmsghdr *messages, unsigned int count, int flags,
+                       struct timespec *timeout) __asm__("recvmmsg");
+
+// sendmmsg(2)
+extern int cl_sendmmsg(int descriptor, struct cl_mmsghdr *messages, unsigned int count, int flags)
+    __asm__("sendmmsg");
+#endif

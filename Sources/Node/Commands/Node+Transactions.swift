@@ -1,0 +1,171 @@
+import Base
+import Store
+
+// MULTI, EXEC, WATCH.
+extension Node {
+  mutating func multi(_ session: SessionPointer) {
+    session.pointee.queue = TransactionQueue()
+    output.replyOK()
+  }
+
+  /// Copies the command at hand behind the ones queued before.
+  mutating func enqueue(_ session: SessionPointer) {
+    let limits = options.database
+    var byteCount = session.pointee.queue!.byteCount + parser.arguments.count * 4
+    for index in 0..<parser.arguments.count { byteCount += parser.arguments[index].count }
+    guard byteCount <= limits.transactionByteCountMax,
+      session.pointee.queue!.argumentCounts.count < limits.transactionOperationCountMax
+    else {
+      session.pointee.queue!.failed = true
+      return fail(Self.text(of: .transactionTooLarge))
+    }
+    for index in 0..<parser.arguments.count {
+      session.pointee.queue!.bytes.append(contentsOf: parser.arguments[index])
+      session.pointee.queue!.argumentLengths.append(Int32(parser.arguments[index].count))
+    }
+    session.pointee.queue!.argumentCounts.append(Int32(parser.arguments.count))
+    output.append("+QUEUED\r\n")
+  }
+
+  mutating func discard(_ session: SessionPointer) {
+    guard session.pointee.queue != nil else { return fail("ERR DISCARD without MULTI") }
+    session.pointee.queue = nil
+    session.pointee.watches = []
+    output.replyOK()
+  }
+
+  mutating func exec(_ session: SessionPointer) {
+    guard let queue = session.pointee.queue else { return fail("ERR EXEC without MULTI") }
+    session.pointee.queue = nil
+    let watches = session.pointee.watches
+    session.pointee.watches = []
+    guard let database else {
+      return fail("LOADING Tuppence is loading the dataset in memory")
+    }
+    if queue.failed {
+      return fail("EXECABORT Transaction discarded because of previous errors.")
+    }
+    if let id = operationID, !admit(id) { return }
+    expireKeys(of: queue)
+    for watch in watches where !holds(watch) { return answerNil(database) }
+    run(queue, session, database)
+  }
+
+  /// A watched key has changed: nothing is executed, and under an id never will be.
+  private mutating func answerNil(_ database: UnsafeMutablePointer<Database>) {
+    let start = output.count
+    output.replyNilArray(resp: resp)
+    guard let id = operationID else { return }
+    database.pointee.begin(multi: false)
+    conclude(database, as: id, from: start)
+  }
+
+  /// Runs the queued commands in one transaction of the database.
+  private mutating func run(
+    _ queue: TransactionQueue, _ session: SessionPointer,
+    _ database: UnsafeMutablePointer<Database>
+  ) {
+    let start = output.count
+    let id = operationID
+    operationID = nil
+    inTransaction = true
+    overflowed = false
+    database.pointee.begin(multi: true)
+    output.reply(array: queue.argumentCounts.count)
+    let problem = runCommands(queue, session)
+    inTransaction = false
+    if let problem {
+      database.pointee.rollback()
+      output.truncate(to: start)
+      fail("EXECABORT Transaction discarded because of: \(problem)")
+      // The failure tells of what it saw, so it waits for that like any other answer.
+      if database.pointee.log.appended > durable { replyWaits = true }
+      guard let id else { return }
+      database.pointee.begin(multi: false)
+      return conclude(database, as: id, from: start)
+    }
+    failed = false
+    conclude(database, as: id, from: start)
+  }
+
+  /// Runs the queued commands; returns why all must be undone, or nil.
+  private mutating func runCommands(_ queue: TransactionQueue, _ session: SessionPointer)
+    -> String?
+  {
+    queue.bytes.withUnsafeBytes { bytes in
+      var offset = 0
+      var argument = 0
+      for count in queue.argumentCounts {
+        parser.arguments.removeAll()
+        for _ in 0..<count {
+          let length = Int(queue.argumentLengths[argument])
+          parser.arguments.append(
+            UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + length)]))
+          offset += length
+          argument += 1
+        }
+        if let problem = runQueued(session) { return problem }
+      }
+      return nil
+    }
+  }
+
+  /// Runs the queued command in the argument list.
+  private mutating func runQueued(_ session: SessionPointer) -> String? {
+    let start = output.count
+    failed = false
+    guard let spec = commands.find(parser.arguments[0]) else {
+      invariantFailed("only known commands are queued")
+    }
+    if let refusal = refusal(spec.pointee.flags) { return refusal }
+    call(spec.pointee.command, session)
+    if output.count > options.outputByteCountMax {
+      return "ERR replies exceed the connection's output bound"
+    }
+    guard failed, overflowed || !session.pointee.redisTransactions else { return nil }
+    let text = output.bytes[(start + 1)...].prefix { $0 != 13 }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  /// Removes the queued commands' keys that have expired, before the transaction opens.
+  private mutating func expireKeys(of queue: TransactionQueue) {
+    guard let database, database.pointee.expiringCount > 0 else { return }
+    queue.bytes.withUnsafeBytes { bytes in
+      var offset = 0
+      for length in queue.argumentLengths {
+        let argument = UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset + Int(length))])
+        if argument.count > 0, argument.count <= NodeOptions.keyByteCountMax,
+          database.pointee.expireIfDue(argument)
+        {
+          counters.expired += 1
+        }
+        offset += Int(length)
+      }
+    }
+  }
+
+  // MARK: WATCH
+
+  mutating func watch(_ session: SessionPointer) {
+    guard
+      session.pointee.watches.count + parser.arguments.count - 1 <= NodeOptions.watchCountMax
+    else {
+      return fail("ERR more than \(NodeOptions.watchCountMax) watched keys")
+    }
+    for index in 1..<parser.arguments.count {
+      let key = parser.arguments[index]
+      let version = lookup(key)?.version
+      session.pointee.watches.append(Watch(key: [UInt8](key), version: version))
+    }
+    output.replyOK()
+  }
+
+  mutating func unwatch(_ session: SessionPointer) {
+    session.pointee.watches = []
+    output.replyOK()
+  }
+
+  private mutating func holds(_ watch: Watch) -> Bool {
+    watch.key.withUnsafeBytes { lookup($0)?.version == watch.version }
+  }
+}

@@ -1,0 +1,193 @@
+import Base
+import NetKit
+import Store
+
+// The log, checkpoints and what the disk reports.
+extension Host where Link: ~Copyable, Medium: ~Copyable {
+  mutating func takeDiskEvents(at now: Moment) {
+    while let event = disk.poll() {
+      switch consume event {
+      case .recovering(let done, let of): showProgress(done, of)
+      case .recovered(let database): startServing(database, at: now)
+      case .unrecoverable(let error): stage = .stopped(.unrecoverable(error))
+      case .room(let noSpace):
+        node.noSpace = noSpace
+        lastReport.noSpace = noSpace
+      case .failed(let fault): stage = .stopped(.diskFailed(fault))
+      case .finished(let group, let report): finished(group, report, at: now)
+      }
+      if case .stopped = stage { return }
+    }
+  }
+
+  private mutating func showProgress(_ done: UInt64, _ of: UInt64) {
+    setRecovered(done, of)
+  }
+
+  private mutating func startServing(_ database: consuming Database, at now: Moment) {
+    let place = UnsafeMutablePointer<Database>.allocate(capacity: 1)
+    place.initialize(to: database)
+    place.pointee.observe(wallNanos: now.wallNanos)
+    node.database = place
+    node.durable = place.pointee.log.appended
+    node.durableStamp = place.pointee.lastStamp
+    forced = node.durable
+    node.control.lastSaveSeconds = now.wallMillis / 1_000
+    stage = .running
+    log(
+      .info,
+      "recovered \(place.pointee.count) keys, log through \(place.pointee.log.appended.number)")
+    let found = disk.recoverySummary
+    if found.cutByteCount > 0 {
+      log(
+        .info,
+        "cut a torn tail of \(found.cutByteCount) bytes from \(found.cutFile) at offset "
+          + "\(found.cutOffset): nothing in it had been acknowledged")
+    }
+  }
+
+  // MARK: Groups
+
+  /// With weak durability: when what is pending is to be handed over at the latest.
+  var handOverDeadline: Instant {
+    if node.options.durability == .always || isDraining { return node.now.instant }
+    return lastHandOver + Self.lazyHandOver
+  }
+
+  /// With durability `every-second`: when what is written is to be forced at the latest.
+  var forceDeadline: Instant? {
+    guard node.options.durability == .everySecond, disk.isIdle, let database = node.database,
+      forced < database.pointee.log.appended
+    else { return nil }
+    return lastForce + .seconds(1)
+  }
+
+  var isDraining: Bool {
+    if case .draining = stage { return true }
+    return false
+  }
+
+  /// Gives the disk the next group if it is idle and there is something to do.
+  mutating func handOver(at now: Moment) {
+    guard let database = node.database, disk.isIdle else { return }
+    let hasRecords = database.pointee.log.pendingByteCount > 0
+    startCheckpointIfDue(database)
+    guard hasRecords || checkpoint != nil || mustForce(at: now) else { return }
+    if hasRecords, checkpoint == nil, node.options.durability != .always, !mustForce(at: now),
+      database.pointee.log.pendingByteCount < Self.lazyHandOverByteCount, !isDraining,
+      lastHandOver + Self.lazyHandOver > now.instant
+    {
+      return
+    }
+    guard var next = group.take() else { invariantFailed("an idle disk has given its group back") }
+    next.force = forces(at: now)
+    #if MUTANTS
+      if Mutant.active == .skipForce { next.force = false }
+    #endif
+    // After `force` is set: what a record says of its group depends on it.
+    if hasRecords { database.pointee.log.take(into: &next) }
+    if next.force { lastForce = now.instant }
+    stampInFlight = database.pointee.lastStamp
+    lastHandOver = now.instant
+    addCheckpointSlice(database, to: &next)
+    node.counters.groups &+= 1
+    if next.force { node.counters.forces &+= 1 }
+    disk.start(next)
+  }
+
+  /// Whether the group at hand is to be forced.
+  private func forces(at now: Moment) -> Bool {
+    switch node.options.durability {
+    case .always: true
+    case .everySecond: mustForce(at: now) || lastForce + .seconds(1) <= now.instant
+    case .never: mustForce(at: now)
+    }
+  }
+
+  /// SAVE waits, or the node stops, and not everything is forced.
+  private func mustForce(at now: Moment) -> Bool {
+    guard let database = node.database, forced < database.pointee.log.appended else {
+      return false
+    }
+    if !node.control.saveWaiters.isEmpty || isDraining { return true }
+    return node.options.durability == .everySecond && lastForce + .seconds(1) <= now.instant
+  }
+
+  private mutating func finished(
+    _ returned: consuming DiskGroup, _ report: DiskReport, at now: Moment
+  ) {
+    group = consume returned
+    lastReport = report
+    policy.note(report)
+    node.noSpace = report.noSpace || report.groupBlockedByNoSpace
+    if report.checkpointFinished || report.checkpointFailed { checkpointEnded(report, at: now) }
+    if report.groupBlockedByNoSpace { return }
+    node.control.logByteCount = report.logByteCount
+    node.control.checkpointByteCount = report.checkpointByteCount
+    forced = report.durable
+    switch node.options.durability {
+    case .always:
+      node.durable = report.durable
+      node.durableStamp = stampInFlight
+    case .everySecond, .never:
+      // Nothing waits in these modes; what is appended counts as durable.
+      node.durable = report.through
+      node.durableStamp = stampInFlight
+    }
+    #if MUTANTS
+      if Mutant.active == .skipForce { node.durable = report.through }
+    #endif
+    release(at: now)
+  }
+
+  // MARK: Checkpoints
+
+  private mutating func startCheckpointIfDue(_ database: UnsafeMutablePointer<Database>) {
+    guard checkpoint == nil, !node.control.checkpointRunning, !isDraining else { return }
+    guard node.control.checkpointRequested || policy.isDue(lastReport) else { return }
+    node.control.checkpointRequested = false
+    node.control.checkpointRunning = true
+    checkpoint = CheckpointCursor()
+    checkpointIsNew = true
+  }
+
+  /// Adds the next step of the checkpoint under way to a group.
+  private mutating func addCheckpointSlice(
+    _ database: UnsafeMutablePointer<Database>, to next: inout DiskGroup
+  ) {
+    next.checkpoint = .none
+    guard checkpoint != nil else { return }
+    if isDraining {
+      checkpoint = nil
+      next.checkpoint = .abandon
+      return
+    }
+    if checkpointIsNew {
+      checkpointIsNew = false
+      next.checkpoint = .begin(through: database.pointee.log.appended)
+      return
+    }
+    let more = database.pointee.checkpointSlice(
+      &checkpoint!, into: &next.checkpointBytes,
+      byteCountMax: policy.sliceByteCount(logByteCount: next.log.count))
+    if more {
+      next.checkpoint = .entries
+    } else {
+      next.checkpoint = .finish(
+        stamp: database.pointee.lastStamp, horizonMillis: database.pointee.horizonMillis)
+      checkpoint = nil
+    }
+  }
+
+  private mutating func checkpointEnded(_ report: DiskReport, at now: Moment) {
+    checkpoint = nil
+    node.control.checkpointRunning = false
+    if report.checkpointFinished {
+      node.counters.checkpoints &+= 1
+      node.control.lastSaveSeconds = now.wallMillis / 1_000
+      log(.info, "checkpoint of \(report.checkpointByteCount) bytes is complete")
+    } else {
+      log(.error, "checkpoint abandoned: no space on the disk")
+    }
+  }
+}

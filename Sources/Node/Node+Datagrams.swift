@@ -1,0 +1,161 @@
+import Base
+import NetKit
+import Store
+
+// Requests over UDP: one message of whole commands, one message of replies, no state between them.
+extension Node {
+  /// Executes a request. Its reply is in `output` afterwards, unless it waits at the gate or for a
+  /// password. The bytes are not kept.
+  mutating func request(
+    _ bytes: UnsafeRawBufferPointer, on link: LinkID, from endpoint: Endpoint, id: OperationID,
+    plain: Bool, passwordAccepted: Bool? = nil
+  ) {
+    counters.requests &+= 1
+    counters.inputBytes &+= UInt64(bytes.count)
+    let session = datagramSession
+    session.pointee.endpoint = endpoint
+    session.pointee.resp = 2
+    session.pointee.queue = nil
+    session.pointee.progress = .none
+    session.pointee.authenticated = !options.requiresPassword
+    var run = DatagramRun(id: id, plain: plain, passwordAccepted: passwordAccepted)
+    if plain, !endpoint.isLoopback, !options.udpPlain || options.requiresPassword { return }
+    let before = database?.pointee.log.pendingByteCount ?? 0
+    var at = 0
+    while at < bytes.count, !run.isOver {
+      if isOverBound(logSince: before) {
+        output.removeAll()
+        fail("TOOLARGE unknown; this UDP message asks for too much at once; ask over TCP")
+        break
+      }
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
+      let step = parser.parse(
+        rest, &session.pointee.progress, authenticated: session.pointee.authenticated)
+      guard case .command(let byteCount) = step else {
+        refuse(step, plain: plain, rest: rest, &run)
+        break
+      }
+      at += byteCount
+      if parser.arguments.count > 0 { executeDatagram(&run, endpoint) }
+    }
+    if session.pointee.queue != nil {
+      session.pointee.queue = nil
+      fail("ERR MULTI without EXEC in one message")
+    }
+    counters.commands &+= run.commandCount
+    if let ticket = run.waitsForTicket {
+      output.removeAll()
+      _ = takeGateStart()
+      waitingRequests.append(
+        WaitingRequest(
+          ticket: ticket, link: link, endpoint: endpoint, id: id, plain: plain,
+          bytes: [UInt8](bytes)))
+      return
+    }
+    if takeGateStart(), let database {
+      gate.hold(output.bytes, for: link, until: database.pointee.log.appended)
+      output.removeAll()
+    }
+  }
+
+  /// The commands so far answered or logged more than one message may, as short ones can.
+  private func isOverBound(logSince before: Int) -> Bool {
+    let logged = (database?.pointee.log.pendingByteCount ?? 0) - before
+    return output.count > NodeOptions.replyBytesPerTurnMax
+      || logged > options.database.transactionByteCountMax
+  }
+
+  private mutating func refuse(
+    _ step: ParseStep, plain: Bool, rest: UnsafeRawBufferPointer, _ run: inout DatagramRun
+  ) {
+    counters.protocolErrors += 1
+    switch step {
+    case .invalid(let error): fail(error.text)
+    case .incomplete:
+      // A bare datagram may lack its line's end: `printf 'GET k' | nc -u`.
+      if plain, rest[0] != UInt8(ascii: "*"), parser.parseLine(rest) {
+        executeDatagram(&run, datagramSession.pointee.endpoint)
+      } else {
+        fail("ERR Protocol error: a UDP message holds whole commands")
+      }
+    case .http, .command: fail("ERR Protocol error: not over UDP")
+    }
+  }
+
+  /// Executes the command in the argument list for the request at hand.
+  private mutating func executeDatagram(_ run: inout DatagramRun, _ endpoint: Endpoint) {
+    let session = datagramSession
+    run.commandCount += 1
+    if run.plain, !endpoint.isLoopback, !isReadOnly(parser.arguments[0]) {
+      fail("ERR a bare datagram from elsewhere only reads")
+      run.isOver = true
+      return
+    }
+    if parser.arguments[0].isWord("auth"), options.requiresPassword {
+      return authenticate(&run)
+    }
+    if run.id != .none, session.pointee.queue == nil || parser.arguments[0].isWord("exec"),
+      changesData(parser.arguments[0])
+    {
+      guard !run.idUsed else {
+        fail("ERR an operation id covers one command or one MULTI ... EXEC (not-applied)")
+        run.isOver = true
+        return
+      }
+      run.idUsed = true
+      operationID = run.id
+    }
+    executeOne(session)
+    operationID = nil
+    session.pointee.closing = false
+  }
+
+  private mutating func authenticate(_ run: inout DatagramRun) {
+    if let accepted = run.passwordAccepted {
+      datagramSession.pointee.authenticated = accepted
+      guard accepted else {
+        fail("WRONGPASS invalid username-password pair or user is disabled.")
+        run.isOver = true
+        return
+      }
+      return output.replyOK()
+    }
+    let count = parser.arguments.count
+    guard count == 2 || count == 3 && parser.arguments[1].isWord("default") else {
+      run.isOver = true
+      return count == 3
+        ? fail("WRONGPASS invalid username-password pair or user is disabled.")
+        : fail("ERR wrong number of arguments for 'auth' command")
+    }
+    let password = [UInt8](parser.arguments[count - 1])
+    let ticket = newTicket()
+    run.isOver = true
+    if waitingRequests.count < NodeOptions.waitingRequestCountMax, let passwords,
+      passwords.start(ticket: ticket, password: password)
+    {
+      run.waitsForTicket = ticket
+    } else {
+      fail("ERR too many passwords are being checked; try again")
+    }
+  }
+
+  private func isReadOnly(_ name: UnsafeRawBufferPointer) -> Bool {
+    commands.find(name)?.pointee.flags.contains(.readOnly) ?? false
+  }
+
+  private func changesData(_ name: UnsafeRawBufferPointer) -> Bool {
+    guard let spec = commands.find(name) else { return false }
+    return spec.pointee.flags.contains(.write) || spec.pointee.command == .exec
+  }
+}
+
+/// The request at hand.
+private struct DatagramRun {
+  var id: OperationID
+  var plain: Bool
+  var passwordAccepted: Bool?
+  var idUsed = false
+  var isOver = false
+  var commandCount: UInt64 = 0
+  var waitsForTicket: UInt64?
+}

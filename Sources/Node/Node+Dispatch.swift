@@ -1,0 +1,210 @@
+import Base
+import NetKit
+import Store
+
+extension Node {
+  /// Finds the command, checks whether it may run, and runs or queues it.
+  mutating func dispatch(_ session: SessionPointer) {
+    let name = parser.arguments[0]
+    guard let spec = commands.find(name) else { return unknownCommand(session) }
+    guard spec.pointee.accepts(argumentCount: parser.arguments.count) else {
+      session.pointee.queue?.failed = true
+      return fail(
+        "ERR wrong number of arguments for '\(Self.lowerName(spec))' command")
+    }
+    let flags = spec.pointee.flags
+    session.pointee.lastCommand = spec.pointee.command
+    if !session.pointee.authenticated, !flags.contains(.noAuth) {
+      return fail("NOAUTH Authentication required.")
+    }
+    if database == nil, !flags.contains(.loading) {
+      session.pointee.queue?.failed = true
+      return fail("LOADING Tuppence is loading the dataset in memory")
+    }
+    if flags.contains(.noDatagram), session.pointee.link == .none {
+      session.pointee.queue?.failed = true
+      return fail("ERR '\(Self.lowerName(spec))' needs a connection; not over UDP")
+    }
+    guard checkKeys(spec) else {
+      session.pointee.queue?.failed = true
+      return
+    }
+    if let refusal = refusal(flags) {
+      // What was executed under this id is answered as it was then, room or not.
+      if let id = operationID, session.pointee.queue == nil, !admit(id) { return }
+      session.pointee.queue?.failed = true
+      return fail(refusal)
+    }
+    if session.pointee.queue != nil {
+      if flags.contains(.noMulti) { return failInsideMulti(spec.pointee.command, session) }
+      if !flags.contains(.notQueued) { return enqueue(session) }
+    }
+    execute(spec, session)
+  }
+
+  /// True when all keys of the command at hand are within bounds; answers the error otherwise.
+  @inline(__always) private mutating func checkKeys(_ spec: UnsafePointer<CommandSpec>) -> Bool {
+    let first = spec.pointee.firstKey
+    guard first > 0 else { return true }
+    let last =
+      spec.pointee.lastKey > 0
+      ? spec.pointee.lastKey : parser.arguments.count + spec.pointee.lastKey
+    var index = first
+    while index <= last {
+      let count = parser.arguments[index].count
+      if count == 0 || count > NodeOptions.keyByteCountMax {
+        fail("ERR a key has 1 to 65535 bytes")
+        return false
+      }
+      index += spec.pointee.step
+    }
+    return true
+  }
+
+  /// Why a command that grows the data is refused now, or nil.
+  @inline(__always) func refusal(_ flags: CommandFlags) -> String? {
+    guard flags.contains(.denyOOM), let database else { return nil }
+    if database.pointee.usedByteCount > control.memoryByteCountMax {
+      return "OOM command not allowed when used memory > 'maxmemory'."
+    }
+    if noSpace { return "NOSPACE the disk is full; reads and deletes go on (not-applied)" }
+    return nil
+  }
+
+  /// Runs a command, changes in a transaction of their own unless one is open.
+  @inline(__always) mutating func execute(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer
+  ) {
+    guard spec.pointee.flags.contains(.write), !inTransaction, let database else {
+      return call(spec.pointee.command, session)
+    }
+    if database.pointee.nextExpiry <= database.pointee.clockMillis { expireKeys(spec) }
+    if operationID != nil { return executeOnce(spec.pointee.command, session) }
+    executeAlone(spec.pointee.command, session, database, as: nil)
+  }
+
+  /// Runs a changing command in a transaction of its own; its record carries the reply under `id`.
+  @inline(__always) mutating func executeAlone(
+    _ command: Command, _ session: SessionPointer, _ database: UnsafeMutablePointer<Database>,
+    as id: OperationID?
+  ) {
+    let start = output.count
+    inTransaction = true
+    database.pointee.begin(multi: false)
+    call(command, session)
+    inTransaction = false
+    conclude(database, as: id, from: start)
+  }
+
+  /// Removes those of the command's keys that have expired, before its transaction opens: what it
+  /// then tells of their absence is logged.
+  private mutating func expireKeys(_ spec: UnsafePointer<CommandSpec>) {
+    guard spec.pointee.firstKey > 0, let database else { return }
+    let last =
+      spec.pointee.lastKey > 0
+      ? spec.pointee.lastKey : parser.arguments.count + spec.pointee.lastKey
+    for index in stride(from: spec.pointee.firstKey, through: last, by: spec.pointee.step)
+    where database.pointee.expireIfDue(parser.arguments[index]) {
+      counters.expired += 1
+    }
+  }
+
+  /// Ends the open transaction; the reply waits for its record or for what it saw.
+  @inline(__always) mutating func conclude(
+    _ database: UnsafeMutablePointer<Database>, as id: OperationID?, from start: Int
+  ) {
+    let mark = agreement.conclude(
+      database, as: id, reply: UnsafeRawBufferPointer(rebasing: output.bytes[start...]),
+      failed: failed)
+    if mark != nil || database.pointee.log.appended > durable { replyWaits = true }
+  }
+
+  // MARK: Errors
+
+  /// Answers an error; the command at hand has changed nothing.
+  mutating func fail(_ text: String) {
+    failed = true
+    counters.errors += 1
+    output.reply(error: text)
+  }
+
+  mutating func failNotInteger() { fail("ERR value is not an integer or out of range") }
+  mutating func failSyntax() { fail("ERR syntax error") }
+
+  private mutating func failInsideMulti(_ command: Command, _ session: SessionPointer) {
+    switch command {
+    case .multi: fail("ERR MULTI calls can not be nested")
+    case .watch: fail("ERR WATCH inside MULTI is not allowed")
+    default:
+      session.pointee.queue!.failed = true
+      fail("ERR Command not allowed inside a transaction")
+    }
+  }
+
+  private mutating func unknownCommand(_ session: SessionPointer) {
+    session.pointee.queue?.failed = true
+    let name = parser.arguments[0]
+    if name.isWord("post") || name.isWord("host:") {
+      control.securityWarnings += 1
+      failed = true
+      return close(session)
+    }
+    var text = "ERR unknown command '\(name.text())', with args beginning with: "
+    var index = 1
+    while index < parser.arguments.count, text.utf8.count < 200 {
+      text += "'\(parser.arguments[index].text(limit: 100))' "
+      index += 1
+    }
+    fail(text)
+  }
+
+  static func lowerName(_ spec: UnsafePointer<CommandSpec>) -> String {
+    spec.pointee.name.description
+  }
+
+  // MARK: Reading
+
+  /// The entry of a key, or nil; notes what the reply must wait for.
+  @inline(__always) mutating func lookup(_ key: UnsafeRawBufferPointer) -> Entry? {
+    let database = database.unsafelyUnwrapped
+    if let entry = database.pointee.find(key) {
+      if entry.version > durableStamp { replyWaits = true }
+      return entry
+    }
+    lookupAbsent(key)
+    return nil
+  }
+
+  /// An absent key: if it has just expired its removal is logged first, so that it stays absent
+  /// through a crash and a clock that steps back.
+  private mutating func lookupAbsent(_ key: UnsafeRawBufferPointer) {
+    let database = database.unsafelyUnwrapped
+    if !inTransaction, database.pointee.expiringCount > 0, database.pointee.expireIfDue(key) {
+      counters.expired += 1
+    }
+    if database.pointee.lastRemoval > durable { replyWaits = true }
+  }
+
+  /// Runs one operation in the open transaction; answers its failure and returns nil.
+  @inline(__always) mutating func perform(_ operation: Operation) -> OperationResult? {
+    let result = database.unsafelyUnwrapped.pointee.execute(operation)
+    if case .failed(let failure) = result {
+      if failure == .transactionTooLarge { overflowed = true }
+      fail(Self.text(of: failure))
+      return nil
+    }
+    return result
+  }
+
+  static func text(of failure: OperationFailure) -> String {
+    switch failure {
+    case .notInteger: "ERR value is not an integer or out of range"
+    case .overflow: "ERR increment or decrement would overflow"
+    case .notFloat: "ERR value is not a valid float"
+    case .nanOrInfinity: "ERR increment would produce NaN or Infinity"
+    case .tooLarge: "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+    case .transactionTooLarge: "ERR transaction exceeds its bound of bytes or operations"
+    case .versionMismatch: "CONFLICT the key has another version (not-applied)"
+    }
+  }
+}

@@ -1,0 +1,440 @@
+import Base
+import NetKit
+import Store
+
+/// One node above the transport and the disk: sessions, the client protocol, the database.
+///
+/// Bytes and requests go in by `receive` and `request`; what may be sent at once comes back in
+/// `output`, what must wait for the log stands in `gate`. It reads no clock and does no I/O; `Host`
+/// carries out what it leaves behind. One command at a time, to its end.
+struct Node: ~Copyable {
+  let options: NodeOptions
+  /// Nil while the data is being recovered.
+  var database: UnsafeMutablePointer<Database>?
+  /// The seam to the agreement core: how the transaction at hand is concluded.
+  var agreement = Alone()
+  var sessions = SessionTable()
+  var gate = Gate()
+  /// Replies to the batch at hand that may leave at once, after `receive`, `request` or `resume`.
+  var output = ByteBuffer()
+  /// Sessions with whole commands left over, for the next turn.
+  var ready: [LinkID] = []
+  /// Links to close after what they are owed, since the last time Host looked.
+  var closing: [LinkID] = []
+  /// Links whose reading is to be stopped or resumed, since the last time Host looked.
+  var readingChanges: [(link: LinkID, enabled: Bool)] = []
+  /// UDP requests that wait for a password check.
+  var waitingRequests: [WaitingRequest] = []
+  var counters = NodeCounters()
+  var control = NodeControl()
+  /// What the transport has counted, for INFO.
+  var transportCounts: [(name: String, value: UInt64)] = []
+  let passwords: (any PasswordChecker)?
+
+  var parser: RequestParser
+  let commands = CommandTable()
+  var chance: Random
+  var now: Moment
+  /// The time of the first turn.
+  var startedAt: Moment
+
+  /// Everything through this mark is durable.
+  var durable = Mark.zero
+  /// Every version up to this stamp is durable.
+  var durableStamp = Stamp.zero
+  /// The disk has no room to prepare: writes that grow are refused.
+  var noSpace = false
+
+  // The command at hand.
+  var replyWaits = false
+  var failed = false
+  /// The open transaction passed its bound: it is undone as a whole.
+  var overflowed = false
+  var resp: UInt8 = 2
+  /// A transaction of the database is open.
+  var inTransaction = false
+  /// The id under which the command at hand is recorded.
+  var operationID: OperationID?
+  /// Offset in `output` from which replies must wait at the gate; -1: none.
+  private var gateStart = -1
+  /// Copies of values that a command moves within the table.
+  var scratch = ByteBuffer()
+  private var nextClientID: UInt64 = 1
+  private var nextTicket: UInt64 = 1
+  let datagramSession: SessionPointer
+  private var inputByteCount = 0
+
+  init(
+    options: NodeOptions, seed: UInt64, passwords: (any PasswordChecker)?, at now: Moment
+  ) {
+    self.options = options
+    self.passwords = passwords
+    self.now = now
+    startedAt = now
+    chance = Random(seed: seed)
+    parser = RequestParser(bulkByteCountMax: options.database.valueByteCountMax)
+    control.memoryByteCountMax = options.database.memoryByteCountMax
+    datagramSession = .allocate(capacity: 1)
+    datagramSession.initialize(
+      to: Session(
+        link: .none, clientID: 0, endpoint: Endpoint(high: 0, low: 0, port: 0), at: now.instant,
+        authenticated: false))
+  }
+
+  deinit {
+    datagramSession.pointee.tail.free()
+    datagramSession.deinitialize(count: 1)
+    datagramSession.deallocate()
+    if let database {
+      database.deinitialize(count: 1)
+      database.deallocate()
+    }
+  }
+
+  // MARK: Links
+
+  mutating func opened(_ link: LinkID, from endpoint: Endpoint) {
+    let session = Session(
+      link: link, clientID: nextClientID, endpoint: endpoint, at: now.instant,
+      authenticated: !options.requiresPassword)
+    nextClientID += 1
+    counters.connections += 1
+    _ = sessions.insert(session)
+  }
+
+  mutating func closed(_ link: LinkID) {
+    if let session = sessions[link] { inputByteCount -= session.pointee.tail.buffer.count }
+    sessions.remove(link)
+  }
+
+  /// The client sends no more; what it has sent is still executed and answered.
+  mutating func ended(_ link: LinkID) {
+    guard let session = sessions[link] else { return }
+    session.pointee.ended = true
+    if session.pointee.isIdle { close(session) }
+  }
+
+  // MARK: Streams
+
+  /// Executes what a client sent; its replies are in `output` or at the gate afterwards.
+  mutating func receive(_ bytes: UnsafeRawBufferPointer, on link: LinkID) {
+    guard let session = sessions[link], !session.pointee.closing else { return }
+    session.pointee.activeAt = now.instant
+    counters.inputBytes &+= UInt64(bytes.count)
+    var batch = Batch()
+    var used = 0
+    if session.pointee.mayExecute {
+      used = completeTail(session, with: bytes, &batch)
+      if used < bytes.count, session.pointee.mayExecute {
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[used...])
+        used += execute(session, rest, &batch)
+      }
+    }
+    if used < bytes.count, !session.pointee.closing {
+      keep(UnsafeRawBufferPointer(rebasing: bytes[used...]), of: session)
+    }
+    finish(batch, session)
+  }
+
+  /// Goes on with a session that has commands left over or whose stall is over.
+  mutating func resume(_ link: LinkID) {
+    guard let session = sessions[link], !session.pointee.closing else { return }
+    session.pointee.isReady = false
+    guard session.pointee.stall == .none else { return }
+    var batch = Batch()
+    executeTail(session, &batch)
+    finish(batch, session)
+    if session.pointee.mayExecute { setReading(true, session) }
+    if session.pointee.ended, session.pointee.isIdle { close(session) }
+  }
+
+  /// Completes the unfinished command in the tail with just the bytes that it lacks, so that what
+  /// follows is executed where it lies. Returns how many bytes it took.
+  private mutating func completeTail(
+    _ session: SessionPointer, with bytes: UnsafeRawBufferPointer, _ batch: inout Batch
+  ) -> Int {
+    var used = 0
+    while used < bytes.count, session.pointee.mayExecute {
+      let there = session.pointee.tail.buffer.count
+      guard there > 0 else { break }
+      let lacking = max(1, session.pointee.progress.wanted - there)
+      let taken = min(lacking, bytes.count - used)
+      keep(UnsafeRawBufferPointer(rebasing: bytes[used..<(used + taken)]), of: session)
+      used += taken
+      if taken == lacking { executeTail(session, &batch) }
+    }
+    return used
+  }
+
+  private mutating func keep(_ bytes: UnsafeRawBufferPointer, of session: SessionPointer) {
+    session.pointee.tail.buffer.append(bytes)
+    inputByteCount += bytes.count
+    if inputByteCount > options.inputByteCountMax {
+      counters.closedForInput += 1
+      close(session)
+    } else if !session.pointee.mayExecute,
+      session.pointee.tail.buffer.count > NodeOptions.unexecutedByteCountMax
+    {
+      setReading(false, session)
+    }
+  }
+
+  /// Stops the reading of a session that cannot keep up, or resumes it once it can.
+  private mutating func setReading(_ enabled: Bool, _ session: SessionPointer) {
+    guard session.pointee.isRead != enabled else { return }
+    session.pointee.isRead = enabled
+    readingChanges.append((session.pointee.link, enabled))
+  }
+
+  private mutating func executeTail(_ session: SessionPointer, _ batch: inout Batch) {
+    let before = session.pointee.tail.buffer.count
+    guard before > 0 else { return }
+    let used = execute(session, session.pointee.tail.buffer.bytes, &batch)
+    session.pointee.tail.buffer.consume(used)
+    inputByteCount -= used
+    let left = session.pointee.tail.buffer.count
+    if left == 0, session.pointee.tail.buffer.capacity > 16 << 10 {
+      session.pointee.tail.buffer.release()
+    }
+  }
+
+  /// Executes whole commands from the front of `input`; returns how many bytes it took.
+  private mutating func execute(
+    _ session: SessionPointer, _ input: UnsafeRawBufferPointer, _ batch: inout Batch
+  ) -> Int {
+    var at = 0
+    while at < input.count, session.pointee.stall == .none {
+      if batch.commandCount == NodeOptions.commandsPerTurnMax
+        || output.count > NodeOptions.replyBytesPerTurnMax || isLogFull
+      {
+        becomeReady(session)
+        break
+      }
+      let rest = UnsafeRawBufferPointer(rebasing: input[at...])
+      let step = parser.parse(
+        rest, &session.pointee.progress, authenticated: session.pointee.authenticated)
+      guard case .command(let byteCount) = step else {
+        if case .incomplete = step { break }
+        refuse(step, session)
+        return input.count
+      }
+      at += byteCount
+      if parser.arguments.count == 0 { continue }
+      batch.commandCount += 1
+      executeOne(session)
+      if session.pointee.closing { return input.count }
+    }
+    return at
+  }
+
+  /// So much waits for the disk that no further command is executed in this turn: a short command
+  /// can make a long record.
+  var isLogFull: Bool {
+    guard let database else { return false }
+    return database.pointee.log.pendingByteCount > NodeOptions.pendingLogByteCountMax
+  }
+
+  /// What one session executes in one go.
+  private struct Batch {
+    var commandCount = 0
+  }
+
+  /// Ends a batch: what may leave stays in `output`, the rest goes to the gate.
+  private mutating func finish(_ batch: Batch, _ session: SessionPointer) {
+    counters.commands &+= UInt64(batch.commandCount)
+    parser.arguments.trim()
+    holdReplies(session)
+  }
+
+  mutating func becomeReady(_ session: SessionPointer) {
+    session.pointee.isReady = true
+    ready.append(session.pointee.link)
+  }
+
+  /// Answers what is no command, and closes.
+  private mutating func refuse(_ step: ParseStep, _ session: SessionPointer) {
+    counters.protocolErrors += 1
+    switch step {
+    case .invalid(let error): output.reply(error: error.text)
+    case .http:
+      output.append("HTTP/1.1 426 Upgrade Required\r\nUpgrade: RESP\r\n")
+      output.append("Connection: close\r\nContent-Length: 0\r\n\r\n")
+    case .command, .incomplete: break
+    }
+    close(session)
+  }
+
+  /// Ends a session after what it is owed.
+  mutating func close(_ session: SessionPointer) {
+    guard !session.pointee.closing else { return }
+    session.pointee.closing = true
+    if session.pointee.heldCount == 0 { closing.append(session.pointee.link) }
+  }
+
+  // MARK: The gate
+
+  /// Splits the batch's replies into what leaves at once and what waits.
+  mutating func holdReplies(_ session: SessionPointer) {
+    let start = session.pointee.heldCount > 0 ? 0 : gateStart
+    gateStart = -1
+    guard start >= 0, start < output.count, let database else { return }
+    let held = UnsafeRawBufferPointer(rebasing: output.bytes[start...])
+    if gate.hold(held, for: session.pointee.link, until: database.pointee.log.appended) {
+      session.pointee.heldCount += 1
+    }
+    session.pointee.heldByteCount += held.count
+    if let at = closing.lastIndex(of: session.pointee.link) { closing.remove(at: at) }
+    output.truncate(to: start)
+    stallOnOutput(session, unsent: 0)
+  }
+
+  /// Keeps a session from executing while what it is owed is above the bound.
+  mutating func stallOnOutput(_ session: SessionPointer, unsent: Int) {
+    let owed = session.pointee.heldByteCount + unsent
+    if owed > options.outputByteCountMax, session.pointee.stall == .none {
+      session.pointee.stall = .output
+    }
+  }
+
+  /// What waited has been handed to the transport.
+  mutating func released(_ link: LinkID, byteCount: Int) {
+    guard let session = sessions[link] else { return }
+    session.pointee.heldCount -= 1
+    session.pointee.heldByteCount -= byteCount
+    if session.pointee.heldCount == 0, session.pointee.closing { closing.append(link) }
+    endOutputStall(session, unsent: 0)
+    if session.pointee.ended, session.pointee.isIdle { close(session) }
+  }
+
+  /// Lets a session go on once what it is owed is down to half the bound.
+  mutating func endOutputStall(_ session: SessionPointer, unsent: Int) {
+    guard session.pointee.stall == .output,
+      session.pointee.heldByteCount + unsent <= options.outputByteCountMax / 2
+    else { return }
+    session.pointee.stall = .none
+    if !session.pointee.isReady { becomeReady(session) }
+  }
+
+  // MARK: One command
+
+  /// Executes the command in the argument list and leaves its reply in `output`.
+  mutating func executeOne(_ session: SessionPointer) {
+    let start = output.count
+    replyWaits = false
+    failed = false
+    resp = session.pointee.resp
+    session.pointee.commandCount &+= 1
+    dispatch(session)
+    if session.pointee.replies != .on, !session.pointee.stall.answersLate {
+      muffle(session, from: start)
+    }
+    #if MUTANTS
+      if Mutant.active == .replyBeforeDurable { replyWaits = false }
+    #endif
+    if replyWaits, gateStart < 0, output.count > start, options.durability == .always,
+      // What a transaction saw of its own and undid is in no record: nothing would open the gate.
+      let database, database.pointee.log.appended > durable
+    {
+      gateStart = start
+    }
+  }
+
+  /// Ends a reply that was given after its command: it counts for `CLIENT REPLY`, and waits behind
+  /// what the session has at the gate.
+  mutating func finishLateReply(_ session: SessionPointer, from start: Int) {
+    if session.pointee.replies != .on { muffle(session, from: start) }
+    holdReplies(session)
+  }
+
+  private mutating func muffle(_ session: SessionPointer, from start: Int) {
+    switch session.pointee.replies {
+    case .on: break
+    case .off: output.truncate(to: start)
+    case .skipNext:
+      output.truncate(to: start)
+      session.pointee.replies = .skipThis
+    case .skipThis:
+      output.truncate(to: start)
+      session.pointee.replies = .on
+    }
+  }
+
+  /// Ends all sessions after what they are owed.
+  mutating func closeAll() {
+    var all: [SessionPointer] = []
+    sessions.visit { all.append($0) }
+    for session in all { close(session) }
+  }
+
+  /// A ticket for something that ends later.
+  mutating func newTicket() -> UInt64 {
+    nextTicket += 1
+    return nextTicket - 1
+  }
+
+  /// True when the reply to a UDP request at hand waits; the rest of the batch's bookkeeping is in
+  /// `holdReplies`.
+  mutating func takeGateStart() -> Bool {
+    defer { gateStart = -1 }
+    return gateStart >= 0
+  }
+}
+
+/// What Host does on behalf of commands.
+struct NodeControl {
+  var memoryByteCountMax = Int.max
+  /// `SHUTDOWN` was called.
+  var stopRequested = false
+  /// `SAVE` or `BGSAVE` was called.
+  var checkpointRequested = false
+  var checkpointRunning = false
+  /// Unix seconds of the last finished checkpoint, or of the start.
+  var lastSaveSeconds: Int64 = 0
+  /// Sessions whose password is being checked.
+  var passwordWaiters: [(ticket: UInt64, link: LinkID)] = []
+  /// Sessions that wait for a force (`SAVE`).
+  var saveWaiters: [LinkID] = []
+  /// Bytes of the log since the last checkpoint, and of that checkpoint.
+  var logByteCount: UInt64 = 0
+  var checkpointByteCount: UInt64 = 0
+  /// Connections closed because a web page or the like spoke to the port, not yet logged.
+  var securityWarnings = 0
+}
+
+/// Counts since the start or `CONFIG RESETSTAT`.
+struct NodeCounters {
+  var connections: UInt64 = 0
+  var commands: UInt64 = 0
+  var requests: UInt64 = 0
+  var errors: UInt64 = 0
+  var protocolErrors: UInt64 = 0
+  var closedForInput: UInt64 = 0
+  var hits: UInt64 = 0
+  var misses: UInt64 = 0
+  var expired: UInt64 = 0
+  var inputBytes: UInt64 = 0
+  var outputBytes: UInt64 = 0
+  var groups: UInt64 = 0
+  var forces: UInt64 = 0
+  var checkpoints: UInt64 = 0
+  var duplicates: UInt64 = 0
+  var turns: UInt64 = 0
+}
+
+/// Checks passwords off the loop, because one check takes 20 to 50 ms.
+public protocol PasswordChecker: AnyObject {
+  /// Begins a check; false when too many are under way.
+  func start(ticket: UInt64, password: [UInt8]) -> Bool
+  /// The next finished check, or nil. The loop is woken when there is one.
+  func poll() -> (ticket: UInt64, accepted: Bool)?
+}
+
+/// A UDP request whose AUTH is being checked.
+struct WaitingRequest {
+  var ticket: UInt64
+  var link: LinkID
+  var endpoint: Endpoint
+  var id: OperationID
+  var plain: Bool
+  var bytes: [UInt8]
+}

@@ -1,0 +1,143 @@
+import Base
+import NetKit
+import Store
+import Testing
+
+@testable import Node
+
+/// What clients do that want more than their share, or want it at the wrong moment.
+@Suite struct HostileTests {
+  private let id = "018bcfe568007000800000000000000a"
+
+  @Test func `A UDP message does not change what later ones are answered`() {
+    var bench = NodeBench()
+    _ = bench.request("MULTI\r\nCLIENT REPLY OFF\r\nCLIENT TXMODE redis\r\nEXEC\r\n")
+    #expect(bench.request("PING\r\n") == "+PONG;")
+    let mixed = bench.request("MULTI\r\nSET k v\r\nINCR k\r\nEXEC\r\n")
+    #expect(mixed.contains("-EXECABORT"))
+    #expect(bench.request("GET k\r\n") == "$-1;")
+  }
+
+  @Test func `An id that was executed is answered as before when there is no more room`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    #expect(bench.ask("ONCE \(id) APPEND k abc", on: link) == ":3")
+    #expect(bench.ask("CONFIG SET maxmemory 1", on: link) == "+OK")
+    #expect(bench.ask("ONCE \(id) APPEND k abc", on: link) == ":3")
+    #expect(
+      bench.ask("ONCE 018bcfe568007000800000000000000b APPEND k d", on: link)
+        .hasPrefix("-OOM"))
+  }
+
+  @Test func `Why a transaction failed is told when what it saw is durable`() {
+    var bench = NodeBench()
+    let (writer, reader) = (bench.connect(), bench.connect())
+    bench.host.disk.isHeld = true
+    bench.put("SET k text\r\n", on: writer)
+    bench.put("MULTI\r\nINCR k\r\nEXEC\r\n", on: reader)
+    #expect(bench.take(reader) == "+OK;+QUEUED;")
+    bench.host.disk.isHeld = false
+    bench.run()
+    #expect(bench.take(reader).hasPrefix("-EXECABORT"))
+  }
+
+  @Test func `A rename that does not fit leaves both keys as they were`() {
+    var options = NodeOptions()
+    options.database.transactionByteCountMax = 1_000
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    let value = String(repeating: "v", count: 1_000 - 23 - 1)
+    #expect(bench.ask("SET k \(value)", on: link) == "+OK")
+    #expect(bench.ask("RENAME k o", on: link).hasPrefix("-ERR transaction exceeds"))
+    #expect(bench.ask("EXISTS k", on: link) == ":1")
+    #expect(bench.ask("EXISTS o", on: link) == ":0")
+  }
+
+  @Test func `Short commands that make long records wait for the disk`() {
+    var bench = NodeBench()
+    let (greedy, other) = (bench.connect(), bench.connect())
+    bench.host.disk.isHeld = true
+    let pair = "SETRANGE k 1048576 x\r\nDEL k\r\n"
+    bench.put(String(repeating: pair, count: 100), on: greedy)
+    bench.put("SET other v\r\n", on: other)
+    let pending = bench.host.node.database!.pointee.log.pendingByteCount
+    #expect(pending <= NodeOptions.pendingLogByteCountMax + 2 << 20)
+    bench.host.disk.isHeld = false
+    for _ in 0..<40 { bench.run() }
+    #expect(bench.take(other) == "+OK;")
+    #expect(bench.take(greedy) == String(repeating: ":1048577;:1;", count: 100))
+  }
+
+  @Test func `A UDP message that asks for too much is ended`() {
+    var bench = NodeBench()
+    #expect(bench.request("SETRANGE k 999999 x\r\n") == ":1000000;")
+    let reply = bench.request(String(repeating: "GET k\r\n", count: 10_000))
+    #expect(reply.hasPrefix("-TOOLARGE unknown"))
+  }
+
+  @Test func `With every-second what was written is forced though nothing more comes`() {
+    var options = NodeOptions()
+    options.durability = .everySecond
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    #expect(bench.ask("SET a v", on: link) == "+OK")
+    bench.advance(millis: 20)
+    #expect(bench.ask("SET b v", on: link) == "+OK")
+    bench.advance(millis: 20)
+    let deadline = bench.host.forceDeadline
+    #expect(deadline != nil)
+    #expect(bench.host.deadline <= deadline ?? .zero)
+    bench.advance(millis: 1_000)
+    #expect(bench.host.forceDeadline == nil)
+    #expect(bench.host.deadline == .never)
+  }
+
+  @Test func `A late answer counts for CLIENT REPLY SKIP`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    bench.put("CLIENT REPLY SKIP\r\nSAVE\r\nPING\r\n", on: link)
+    #expect(bench.take(link) == "+PONG;")
+  }
+
+  @Test func `A client that never pauses does not keep the node from ending in order`() {
+    var options = NodeOptions()
+    options.durability = .everySecond
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    bench.host.requestStop()
+    var stopped = false
+    for _ in 0..<300 where !stopped {
+      bench.host.link.events.append((.received(link), Array("INCR k\r\n".utf8)))
+      bench.host.link.moment.instant = bench.host.link.moment.instant + .millis(10)
+      if case .stopped(.requested) = bench.host.turn() { stopped = true }
+    }
+    #expect(stopped)
+    let database = bench.host.node.database!
+    #expect(database.pointee.log.pendingByteCount == 0)
+    #expect(bench.host.forced == database.pointee.log.appended)
+  }
+
+  @Test func `What a transaction keeps aside to undo counts as used memory`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    for key in 0..<8 { _ = bench.ask("SETRANGE k\(key) 999999 x", on: link) }
+    let used = bench.host.node.database!.pointee.usedByteCount
+    #expect(bench.ask("CONFIG SET maxmemory \(used + 4_000_000)", on: link) == "+OK")
+    _ = bench.ask("MULTI", on: link)
+    for key in 0..<8 { _ = bench.ask("SETRANGE k\(key) 0 y", on: link) }
+    #expect(bench.ask("EXEC", on: link).hasPrefix("-EXECABORT"))
+    #expect(bench.host.node.database!.pointee.usedByteCount == used)
+    #expect(bench.ask("GETRANGE k0 0 0", on: link) == "$1;\0")
+  }
+
+  @Test func `Queued arguments without bytes count too`() {
+    var options = NodeOptions()
+    options.database.transactionByteCountMax = 1_000
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    _ = bench.ask("MULTI", on: link)
+    let empty = String(repeating: " \"\"", count: 300)
+    #expect(bench.ask("ECHO\(empty)", on: link).hasPrefix("-ERR wrong number"))
+    #expect(bench.ask("CONFIG GET\(empty)", on: link).hasPrefix("-ERR transaction exceeds"))
+  }
+}

@@ -1,0 +1,49 @@
+/// What the replies to one call say about it.
+enum Meaning {
+  /// Codes of errors that say nothing was done and have nothing to do with what the keys hold.
+  private static let refusals: Set<String> = [
+    "OOM", "NOSPACE", "LOADING", "ABORTED",
+  ]
+
+  /// The outcome of a call; `isFirstAttempt` is false when an earlier copy may have been executed.
+  static func outcome(
+    of replies: [Reply], isTransaction: Bool, isFirstAttempt: Bool
+  ) -> CallOutcome {
+    let reply = replies[replies.count - 1]
+    if case .error(let text) = reply { return outcome(ofError: text, isFirstAttempt) }
+    guard isTransaction else { return .replied([reply]) }
+    guard case .array(let items) = reply else { return .notApplied(reply.text) }
+    if let error = items.first(where: \.isError), case .error(let text) = error {
+      return outcome(ofError: text, isFirstAttempt)
+    }
+    return .replied(items)
+  }
+
+  private static func outcome(ofError text: String, _ isFirstAttempt: Bool) -> CallOutcome {
+    // A transaction that was undone says why at its end.
+    let reason = text.split(separator: "because of: ").last.map(String.init) ?? text
+    let code = Reply.error(reason).errorCode!
+    // What is refused for its id's time can be neither sealed nor asked after.
+    if code == "IDEXPIRED" || code == "IDFUTURE" {
+      return isFirstAttempt ? .notApplied(text) : .unknown
+    }
+    if code == "DUPLICATE" { return .executed }
+    if text.contains("(unknown)") { return .unknown }
+    // Commands refused while they were queued; anything else is a failure at run time.
+    if text.hasSuffix("because of previous errors.") { return .notApplied(text) }
+    if refusals.contains(code) { return .notApplied(text) }
+    return .failed(text)
+  }
+}
+
+/// What `OUTCOME` answered.
+enum OutcomeWord: String {
+  case committed, aborted, expired
+  case neverSeen = "never-seen"
+
+  /// Nil for anything else, such as an error while the node is loading.
+  init?(_ reply: Reply) {
+    guard case .bulk(let bytes) = reply else { return nil }
+    self.init(rawValue: String(decoding: bytes, as: UTF8.self))
+  }
+}

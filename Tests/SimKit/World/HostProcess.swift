@@ -1,0 +1,53 @@
+import Base
+import NetKit
+import Node
+import Store
+
+/// One life of the real node: the same `Host` that `serve` runs, over the simulated ends.
+final class HostProcess: SimProcess {
+  private var host: Host<SimTransport, SimDisk>
+
+  init(_ parts: ProcessParts) {
+    var options = NodeOptions()
+    options.database.memoryByteCountMax = parts.swarm.memoryByteCountMax
+    options.database.outcomeByteCountMax = parts.swarm.outcomeByteCountMax
+    options.database.outcomesAgeMillis = parts.swarm.outcomesAgeMillis
+    options.checkpoints.logByteCountMin = parts.swarm.checkpointLogByteCount
+    options.checkpoints.fullGrowthByteCount = 4 << 10
+    options.checkpoints.sliceByteCountMin = 512
+    // Small segments bring every border of the log near.
+    var diskOptions = DiskOptions()
+    diskOptions.segmentByteCountMin = parts.swarm.segmentByteCountMin
+    diskOptions.segmentByteCountMax = 4 * parts.swarm.segmentByteCountMin
+    diskOptions.sliceByteCount = 4 << 10
+    diskOptions.unforcedByteCountMax = 16 << 10
+    var chance = Random(seed: parts.seed)
+    let disk = SimDisk(
+      directory: parts.directory, timing: parts.diskTiming, options: diskOptions,
+      limits: options.database, hashKey: SipKey(k0: chance.next(), k1: chance.next()),
+      freshIdentity: chance.next())
+    let link = SimTransport(
+      port: parts.port, secret: SipKey(k0: parts.secret, k1: ~parts.secret), seed: chance.next())
+    host = Host(
+      link: link, disk: disk, options: options, seed: chance.next(), passwords: nil)
+  }
+
+  func turn() -> ProcessState {
+    switch host.turn() {
+    case .loading, .running: .running
+    case .stopped(.requested): .stopped(.requested, "as asked")
+    case .stopped(.diskFailed(let fault)): .stopped(.diskFailed, fault.description)
+    case .stopped(.unrecoverable(let error)): Self.unrecoverable(error)
+    }
+  }
+
+  private static func unrecoverable(_ error: RecoveryError) -> ProcessState {
+    switch error {
+    case .fault: .stopped(.diskFailed, error.description)
+    case .damaged: .stopped(.damaged, error.description)
+    case .newerFormat, .inUse: .stopped(.other, error.description)
+    }
+  }
+
+  func requestStop() { host.requestStop() }
+}

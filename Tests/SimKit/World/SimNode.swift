@@ -1,0 +1,214 @@
+import Base
+import NetKit
+import Store
+
+/// One node over all its lives: starts it, gives it turns, ends it, and starts it again.
+final class SimNode {
+  /// How a death leaves the machine.
+  enum Death {
+    /// The process is killed; the page cache stays.
+    case kill
+    case powerLoss(Survival)
+  }
+
+  private unowned let world: World
+  private let swarm: Swarm
+  private var chance: Random
+  let directory: SimDirectory
+  let endpoint: Endpoint
+
+  private(set) var port: SimPort?
+  private(set) var process: (any SimProcess)?
+  private var timing: SimDiskTiming?
+  private let secret: UInt64
+
+  /// Raised with each life, so that what was planned for an earlier one is recognised.
+  private(set) var life: UInt64 = 0
+  private var plannedTurn = Instant.never
+  private var busyUntil = Instant.zero
+  private var wanted = Instant.never
+  private var died: Death = .kill
+  private(set) var deathCount = 0
+  private(set) var powerLossCount = 0
+  private(set) var cleanStopCount = 0
+  private(set) var faultStopCount = 0
+  private(set) var turnCount: UInt64 = 0
+
+  init(world: World, swarm: Swarm, seed: UInt64) {
+    self.world = world
+    self.swarm = swarm
+    chance = Random(seed: seed)
+    directory = SimDirectory(seed: chance.next())
+    secret = chance.next()
+    directory.spoilsFailedForces = swarm.spoilsFailedForces
+    endpoint = Endpoint(ipv4: swarm.network.prefix | 1, port: 9_099)
+    directory.observer = { [unowned world] call, name, amount in
+      world.trace.note("disk", at: world.now, UInt64(call.rawValue), amount, "\(call) \(name)")
+    }
+  }
+
+  var isUp: Bool { process != nil }
+
+  // MARK: A life
+
+  func start() {
+    invariant(process == nil, "a node is started when it is down")
+    life += 1
+    world.trace.note("node starts", at: world.now, life)
+    let life = life
+    let port = SimPort(network: world.network, endpoint: endpoint) { [unowned self] deadline in
+      wanted = deadline
+      return Moment(instant: world.now, wallNanos: world.clock.nanos(at: world.now))
+    }
+    port.observer = { [unowned world] kind, link, bytes in
+      world.trace.note(kind, at: world.now, link, UInt64(bytes.count))
+      world.trace.fold(bytes)
+    }
+    let timing = SimDiskTiming(scheduler: world, seed: chance.next(), swarm: swarm)
+    port.wake = { [unowned self] in if life == self.life { planTurn(world.now) } }
+    timing.wake = port.wake
+    port.sendDatagram = { [unowned world] in world.reply($0, to: $1) }
+    self.port = port
+    self.timing = timing
+    wanted = .never
+    plannedTurn = .never
+    busyUntil = world.now
+    if !world.isEnding { planFaults() }
+    process = world.makeProcess(
+      ProcessParts(
+        port: port, directory: directory, diskTiming: timing, swarm: swarm, seed: chance.next(),
+        secret: secret))
+    planTurn(world.now)
+  }
+
+  private func planTurn(_ instant: Instant) {
+    let instant = max(instant, busyUntil)
+    guard instant < plannedTurn else { return }
+    plannedTurn = instant
+    let life = life
+    world.at(instant) { [self] in
+      guard life == self.life, plannedTurn == instant else { return }
+      plannedTurn = .never
+      turn()
+    }
+  }
+
+  private func turn() {
+    guard let process, let port, let timing else { return }
+    turnCount += 1
+    let before = port.activity &+ timing.activity
+    wanted = .never
+    let state = process.turn()
+    let wasActive = port.activity &+ timing.activity != before
+    world.trace.note("turn", at: world.now, life, wasActive ? 1 : 0)
+    if directory.isDead { return die() }
+    if case .stopped(let kind, let reason) = state { return stopped(kind, reason) }
+    // After a turn that did something the node is asked again what it waits for.
+    busyUntil = world.now + .micros(UInt64(5 + chance.below(40)))
+    if !world.isEnding, chance.chance(swarm.stallsInThousand, in: 1_000) {
+      busyUntil = world.now + .millis(UInt64(chance.below(1_500)))
+    }
+    if wasActive || port.hasItems {
+      planTurn(busyUntil)
+    } else if wanted != .never {
+      planTurn(max(wanted, busyUntil))
+    }
+  }
+
+  // MARK: Ends
+
+  /// Draws when this life ends, and whether a call fails within it.
+  private func planFaults() {
+    let inRecovery = chance.chance(swarm.diesInRecoveryInThousand, in: 1_000)
+    if inRecovery {
+      died = drawDeath()
+      directory.effectsUntilDeath = 1 + chance.below(20)
+    } else if swarm.deathsAtEffects, chance.chance(1, in: 2) {
+      died = drawDeath()
+      directory.effectsUntilDeath = 1 + chance.below(chance.chance(1, in: 3) ? 100 : 2_000)
+    }
+    if swarm.callsBetweenFailures > 0 {
+      directory.failsForcesOnly = swarm.failsForcesOnly
+      let calls =
+        swarm.failsForcesOnly ? swarm.callsBetweenFailures / 8 : swarm.callsBetweenFailures
+      directory.callsUntilFailure = 1 + chance.below(calls)
+    }
+    let life = life
+    let mean = swarm.secondsBetweenDeaths * 1_000
+    world.at(world.now + .millis(UInt64(1 + chance.below(2 * mean)))) { [self] in
+      if life == self.life, process != nil, !world.isEnding { endLife() }
+    }
+  }
+
+  private func drawDeath() -> Death {
+    if swarm.killsProcess, !swarm.losesPower || chance.chance(1, in: 2) { return .kill }
+    return .powerLoss(Survival.allCases[chance.below(Survival.allCases.count)])
+  }
+
+  /// The world ends this life now, between two effects.
+  private func endLife() {
+    if swarm.stopsCleanly, chance.chance(1, in: 3) {
+      world.trace.note("asked to stop", at: world.now, life)
+      process!.requestStop()
+      return planTurn(world.now)
+    }
+    died = drawDeath()
+    directory.die()
+    die()
+  }
+
+  /// The machine or the process is gone.
+  private func die() {
+    deathCount += 1
+    directory.die()
+    var tellsOthers = true
+    if case .powerLoss = died { tellsOthers = chance.chance(1, in: 4) }
+    takeDown(tellsOthers: tellsOthers)
+    switch died {
+    case .kill: directory.restart()
+    case .powerLoss(let survival):
+      powerLossCount += 1
+      directory.losePower(survival)
+    }
+    world.trace.note("node dies", at: world.now, life, 0, "\(died)")
+    planStart()
+  }
+
+  /// The process ended by itself.
+  private func stopped(_ kind: StopKind, _ reason: String) {
+    world.trace.note("node stops", at: world.now, life, 0, reason)
+    takeDown(tellsOthers: true)
+    directory.restart()
+    switch kind {
+    case .requested: cleanStopCount += 1
+    case .diskFailed:
+      faultStopCount += 1
+      if directory.failureCount == 0 { world.fail("recovery", "stopped with no fault: \(reason)") }
+    case .damaged, .other: return world.fail("recovery", "cannot go on: \(reason)")
+    }
+    planStart()
+  }
+
+  private func takeDown(tellsOthers: Bool) {
+    port?.die(tellsOthers: tellsOthers)
+    // Nothing that the process does while it is taken apart may reach the medium.
+    directory.die()
+    process = nil
+    port = nil
+    timing = nil
+    life += 1
+  }
+
+  private func planStart() {
+    let pause = world.isEnding ? 50 : chance.below(swarm.downMillisMax + 1)
+    world.at(world.now + .millis(UInt64(pause))) { [self] in if process == nil { start() } }
+  }
+
+  /// No more faults: this life goes on to the end.
+  func stopFaults() {
+    directory.effectsUntilDeath = nil
+    directory.callsUntilFailure = nil
+    directory.capacity = .max
+    timing?.slowInThousand = 0
+  }
+}

@@ -1,0 +1,102 @@
+import Base
+
+/// What one run came to.
+public struct SimulationResult: Sendable {
+  /// The seed that decided everything.
+  public var seed: UInt64
+  /// The hash of all that happened: equal for equal seeds and equal code.
+  public var hash: UInt64
+  /// Which oracle objected, at which step, to what; nil: none did.
+  public var failure: String?
+  /// What was simulated.
+  public var statistics: SimulationStatistics
+}
+
+/// What one run, or many together, simulated.
+public struct SimulationStatistics: Sendable, Equatable {
+  /// Virtual time.
+  public var millis: UInt64 = 0
+  /// Traced happenings and turns of the node.
+  public var steps: UInt64 = 0
+  /// Turns of the node's loop.
+  public var turns: UInt64 = 0
+  /// Calls of clients, and of those the ones refused and the ones whose outcome stayed unknown.
+  public var calls = 0
+  /// Calls that were refused without effect.
+  public var refusedCalls = 0
+  /// Calls whose outcome stayed unknown.
+  public var unknownCalls = 0
+  /// Copies of calls long ended.
+  public var resentCalls = 0
+  /// Ends of the node: by power loss or kill, of those by power loss, as asked, by a disk fault.
+  public var deaths = 0
+  /// Ends of the node by loss of power.
+  public var powerLosses = 0
+  /// Ends of the node as asked.
+  public var cleanStops = 0
+  /// Ends of the node by a failed disk.
+  public var faultStops = 0
+  /// Failed calls and writes to a full disk.
+  public var diskFaults = 0
+  /// Effects on the disk.
+  public var diskEffects: UInt64 = 0
+  /// Datagrams lost, repeated and damaged, and streams reset.
+  public var networkFaults = 0
+  /// Steps of the node's clock.
+  public var clockSteps = 0
+  /// Histories that the linearizability checker judged, and those that it gave up.
+  public var histories = 0
+  /// Histories that the checker gave up.
+  public var undecidedHistories = 0
+  /// Bits flipped to see whether damage is found.
+  public var flippedBits = 0
+
+  /// Nothing yet.
+  public init() {}
+
+  /// Adds another run's.
+  public static func += (a: inout SimulationStatistics, b: SimulationStatistics) {
+    a.millis += b.millis
+    a.steps += b.steps
+    a.turns += b.turns
+    a.calls += b.calls
+    a.refusedCalls += b.refusedCalls
+    a.unknownCalls += b.unknownCalls
+    a.resentCalls += b.resentCalls
+    a.deaths += b.deaths
+    a.powerLosses += b.powerLosses
+    a.cleanStops += b.cleanStops
+    a.faultStops += b.faultStops
+    a.diskFaults += b.diskFaults
+    a.diskEffects += b.diskEffects
+    a.networkFaults += b.networkFaults
+    a.clockSteps += b.clockSteps
+    a.histories += b.histories
+    a.undecidedHistories += b.undecidedHistories
+    a.flippedBits += b.flippedBits
+  }
+
+  /// A few lines for people.
+  public var text: String {
+    """
+    simulated \(millis / 1_000) s, \(steps) steps, \(turns) turns
+    calls \(calls): \(refusedCalls) refused, \(unknownCalls) unknown, \(resentCalls) sent again later
+    ends of the node: \(deaths) deaths (\(powerLosses) of power), \(cleanStops) as asked, \
+    \(faultStops) by a disk fault
+    faults: \(diskFaults) of the disk in \(diskEffects) effects, \(networkFaults) of the network, \
+    \(clockSteps) steps of the clock, \(flippedBits) flipped bits
+    histories judged: \(histories), of those given up: \(undecidedHistories)
+    """
+  }
+}
+
+/// Runs seeds.
+public enum Simulation {
+  /// Runs one seed to its end; with `prints`, every step is a line on standard output.
+  public static func run(seed: UInt64, prints: Bool = false) -> SimulationResult {
+    let swarm = Swarm(seed: seed)
+    let world = World(swarm: swarm, prints: prints) { HostProcess($0) }
+    world.run()
+    return world.result
+  }
+}

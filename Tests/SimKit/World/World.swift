@@ -1,0 +1,247 @@
+import Base
+import NetKit
+import Store
+
+/// One run: a node, its clients, a network, a disk and a clock, all decided by one seed.
+///
+/// First a phase of faults, in which whatever was acknowledged must hold; then the faults stop, and
+/// within a bound every call must end and every last reading fit.
+final class World: Scheduler {
+  let swarm: Swarm
+  let trace: Trace
+  private(set) var now = Instant.zero
+  private var heap = EventHeap()
+  private var chance: Random
+  private(set) var clock: SimClock
+  private(set) var network: SimNetwork!
+  private(set) var node: SimNode!
+  private(set) var workload: Workload!
+  private(set) var once: ExactlyOnce!
+  private(set) var durability: Durability!
+  private(set) var bounds: Bounds!
+  private var streamClients: [StreamClient] = []
+  private var datagramClients: [DatagramClient] = []
+  private var clientSkewMillis: [Int64] = []
+  /// Builds one life of the node.
+  let makeProcess: (ProcessParts) -> any SimProcess
+
+  /// The faults have stopped.
+  private(set) var isEnding = false
+  /// What went wrong first.
+  private(set) var failure: String?
+
+  /// How long after its client gave it up a call can still have an effect.
+  let settleTime = Interval.seconds(4)
+  /// Within what time of the faults' end everything must be done.
+  private let livenessBound = Interval.seconds(120)
+
+  /// More than any run needs: a node that works without end is found too.
+  private let stepCountMax: UInt64 = 1_500_000
+
+  init(
+    swarm: Swarm, prints: Bool = false, makeProcess: @escaping (ProcessParts) -> any SimProcess
+  ) {
+    self.swarm = swarm
+    self.makeProcess = makeProcess
+    trace = Trace(prints: prints)
+    chance = Random(seed: swarm.seed)
+    clock = SimClock(partsPerMillion: swarm.driftPartsPerMillion)
+    network = SimNetwork(scheduler: self, seed: chance.next(), faults: swarm.network)
+    once = ExactlyOnce(world: self, swarm: swarm)
+    durability = Durability(world: self, swarm: swarm)
+    bounds = Bounds(world: self, swarm: swarm)
+    node = SimNode(world: self, swarm: swarm, seed: chance.next())
+    workload = Workload(world: self, swarm: swarm, seed: chance.next())
+    makeClients()
+  }
+
+  private func makeClients() {
+    for index in 0..<swarm.streamClientCount {
+      streamClients.append(StreamClient(world: self, index: index, seed: chance.next()))
+    }
+    for index in 0..<swarm.datagramClientCount {
+      datagramClients.append(
+        DatagramClient(world: self, index: swarm.streamClientCount + index, seed: chance.next()))
+    }
+    for _ in 0..<swarm.streamClientCount + swarm.datagramClientCount {
+      let skew = swarm.clientSkewMillisMax
+      clientSkewMillis.append(Int64(chance.within(-skew...skew)))
+    }
+  }
+
+  // MARK: Running
+
+  func at(_ instant: Instant, _ body: @escaping () -> Void) { heap.add(instant, body) }
+
+  func run() {
+    node.start()
+    for client in streamClients { client.start() }
+    for client in datagramClients { client.start() }
+    planClockStep()
+    planFullDisk()
+    let ending = Instant.zero + .seconds(UInt64(swarm.safetySeconds))
+    at(ending) { [self] in stopFaults() }
+    let bound = ending + livenessBound
+    while failure == nil, let (instant, body) = heap.pop() {
+      now = instant
+      if now > bound || trace.step > stepCountMax { return failLiveness() }
+      body()
+      if isEnding, isDone { break }
+    }
+    if failure == nil, !isDone { failLiveness() }
+  }
+
+  private func stopFaults() {
+    trace.note("faults stop", at: now)
+    isEnding = true
+    network.faults.lossInThousand = 0
+    network.faults.repeatInThousand = 0
+    network.faults.damageInThousand = 0
+    network.faults.resetInThousand = 0
+    network.faults.lateInThousand = 0
+    network.faults.windowByteCount = 1 << 20
+    node.stopFaults()
+    workload.retireAll()
+    planAudit()
+  }
+
+  /// Once the groups are judged, every id is asked for and every ledger read.
+  private func planAudit() {
+    at(now + .millis(100)) { [self] in
+      guard workload.isDone else { return planAudit() }
+      isAudited = true
+      streamClients[0].audit(once.records, durability.ledgers)
+    }
+  }
+
+  private var isAudited = false
+
+  private var isDone: Bool {
+    isAudited && workload.isDone && streamClients.allSatisfy(\.isDone)
+      && datagramClients.allSatisfy(\.isDone)
+  }
+
+  private func failLiveness() {
+    let open = workload.groups.map { "\($0.name): \($0.stage), \($0.openCount) open" }
+    fail(
+      "liveness",
+      "not done \(livenessBound.millis / 1_000) s after the faults stopped; node up: "
+        + "\(node.isUp); \(open.joined(separator: "; "))")
+  }
+
+  /// What this run came to, for `Simulation`.
+  var result: SimulationResult {
+    var statistics = SimulationStatistics()
+    statistics.millis = now.nanos / 1_000_000
+    statistics.steps = trace.step
+    statistics.turns = node.turnCount
+    statistics.calls = workload.callCount
+    statistics.refusedCalls = workload.refusedCount
+    statistics.unknownCalls = workload.unknownCount
+    statistics.resentCalls = once.resentCount
+    statistics.deaths = node.deathCount
+    statistics.powerLosses = node.powerLossCount
+    statistics.cleanStops = node.cleanStopCount
+    statistics.faultStops = node.faultStopCount
+    statistics.diskFaults = node.directory.failureCount + node.directory.fullCount
+    statistics.diskEffects = node.directory.effectCount
+    statistics.networkFaults =
+      network.lostCount + network.repeatedCount + network.damagedCount + network.resetCount
+    statistics.clockSteps = clockStepCount
+    statistics.histories = workload.checkedCount
+    statistics.undecidedHistories = workload.undecidedCount
+    return SimulationResult(
+      seed: swarm.seed, hash: trace.hash, failure: failure, statistics: statistics)
+  }
+
+  func fail(_ oracle: String, _ text: String) {
+    if failure == nil {
+      failure = "\(oracle), step \(trace.step), \(Trace.text(now)) s: \(text)"
+      trace.note("failure", at: now, 0, 0, text)
+    }
+  }
+
+  // MARK: Troubles of the machine
+
+  private func planClockStep() {
+    guard swarm.secondsBetweenSteps > 0 else { return }
+    let pause = 1 + chance.below(2_000 * swarm.secondsBetweenSteps)
+    at(now + .millis(UInt64(pause))) { [self] in
+      guard !isEnding else { return }
+      let most = swarm.stepSecondsMax * 1_000
+      let step = Int64(chance.within(-most...most)) * 1_000_000
+      clock.step(by: step, at: now)
+      clockStepCount += 1
+      trace.note("clock steps", at: now, UInt64(bitPattern: step))
+      planClockStep()
+    }
+  }
+
+  private(set) var clockStepCount = 0
+
+  private func planFullDisk() {
+    guard swarm.fullDiskEverySeconds > 0 else { return }
+    let pause = 1 + chance.below(2_000 * swarm.fullDiskEverySeconds)
+    at(now + .millis(UInt64(pause))) { [self] in
+      guard !isEnding else { return }
+      let free = chance.below(1 << 20)
+      node.directory.capacity = node.directory.usedByteCount + free
+      trace.note("disk has left", at: now, UInt64(free))
+      at(now + .millis(UInt64(1 + chance.below(2_000)))) { [self] in
+        node.directory.capacity = .max
+        trace.note("disk has room", at: now)
+        planFullDisk()
+      }
+    }
+  }
+
+  // MARK: For clients
+
+  var nodeEndpoint: Endpoint { node.endpoint }
+
+  func makeID(client: Int) -> OperationID {
+    let millis = clock.trueMillis(at: now) + clientSkewMillis[client]
+    return OperationID(unixMillis: millis, random: chance.next(), chance.next())
+  }
+
+  /// The longest pause between two requests of a client.
+  var thinkMicrosMax: Int { isEnding ? 2_000 : swarm.thinkMicrosMax }
+
+  /// How long a client waits before it gives a stream or a request up.
+  func patience(_ chance: inout Random) -> Interval {
+    isEnding ? .seconds(10) : .millis(UInt64(200 + chance.below(4_000)))
+  }
+
+  /// A number for a new stream, from 1.
+  func makeStreamNumber() -> Int {
+    streamCount += 1
+    return streamCount
+  }
+
+  private var streamCount = 0
+
+  /// Opens a stream to the node; to nothing when it is down.
+  func connect(_ user: any StreamUser, from endpoint: Endpoint) -> ClientStream {
+    ClientStream(network: network, to: node.port, from: endpoint, user: user)
+  }
+
+  /// Sends a datagram to the node; `receive` is given what comes back.
+  func send(
+    _ datagram: [UInt8], from endpoint: Endpoint, receive: @escaping ([UInt8]) -> Void
+  ) {
+    trace.note("datagram", at: now, UInt64(endpoint.port), UInt64(datagram.count))
+    network.carry(datagram) { [self] bytes in
+      guard let port = node.port else { return }
+      port.arrive(datagram: bytes, from: endpoint)
+    }
+    receivers[endpoint] = receive
+  }
+
+  private var receivers: [Endpoint: ([UInt8]) -> Void] = [:]
+
+  /// Carries a datagram of the node's.
+  func reply(_ datagram: [UInt8], to endpoint: Endpoint) {
+    guard let receive = receivers[endpoint] else { return }
+    network.carry(datagram) { receive($0) }
+  }
+}

@@ -1,0 +1,153 @@
+import Base
+import Testing
+
+@testable import SimKit
+
+/// The checker is shown histories that are right and others into which a fault was planted.
+///
+/// A line is a call: client, first and last moment (ms; `-` for an unknown outcome, which may have
+/// its effect until 1,000), the commands, and the replies.
+@Suite struct LinearizabilityTests {
+  @Test(arguments: [
+    "a 0 1 set:x -> OK | b 2 3 get -> x",
+    // Concurrent: the reader may come before or after.
+    "a 0 9 set:x -> OK | b 1 2 get -> nil | b 3 4 get -> x",
+    // Two writers at once, readers agree on one order.
+    "a 0 9 set:x -> OK | b 0 9 set:y -> OK | c 10 11 get -> x | c 12 13 get -> x",
+    // A write without an answer happens late, or never.
+    "a 0 - set:x | b 1 2 get -> nil | b 3 4 get -> x",
+    "a 0 - set:x | b 1 2 get -> nil | b 3 4 get -> nil",
+    // The unknown write falls between two calls that overlap its end.
+    "a 0 - set:x | b 999 1002 get -> nil | c 1003 1004 get -> x",
+    "a 0 1 incr:2 -> 2 | b 0 1 incr:3 -> 5 | c 2 3 get -> 5",
+    "a 0 1 set:x -> OK | b 2 3 incr:1 -> failed | c 4 5 get -> x",
+  ])
+  func `A history that has an order passes`(text: String) {
+    #expect(Linearizability().check(Script.history(text)) == .passed)
+  }
+
+  @Test(arguments: [
+    // A stale read.
+    "a 0 1 set:x -> OK | b 2 3 get -> nil",
+    // A value out of nowhere.
+    "b 2 3 get -> z",
+    // Reads go back in time.
+    "a 0 9 set:x -> OK | b 1 2 get -> x | b 3 4 get -> nil",
+    // Readers disagree on the order of two writers.
+    "a 0 9 set:x -> OK | b 0 9 set:y -> OK | c 10 11 get -> x | c 12 13 get -> y",
+    // A lost increment, and one done twice.
+    "a 0 1 incr:1 -> 1 | b 2 3 incr:1 -> 1",
+    "a 0 1 incr:1 -> 1 | b 2 3 get -> 2",
+    // An effect after the last moment that it could come.
+    "a 0 - set:x | b 1001 1002 get -> nil | b 1003 1004 get -> x",
+    // Half a transaction.
+    "a 0 - set:x;set2:x | b 1 2 get -> x | b 3 4 get2 -> nil",
+    "a 0 1 set:x;incr:1 -> failed | b 2 3 get -> x",
+    // A failure without a reason.
+    "a 0 1 set:5 -> OK | b 2 3 incr:1 -> failed",
+  ])
+  func `A history that has none is found`(text: String) {
+    guard case .failed = Linearizability().check(Script.history(text)) else {
+      Issue.record("passed: \(text)")
+      return
+    }
+  }
+
+  @Test func `An entry that vanishes before its time is found`() {
+    let early = history(expiryMillis: 500, readAt: 100, reply: .null)
+    guard case .failed = Linearizability().check(early) else {
+      Issue.record("an early expiry passed")
+      return
+    }
+    let late = history(expiryMillis: 500, readAt: 900, reply: .bulk(Array("x".utf8)))
+    guard case .failed = Linearizability().check(late) else {
+      Issue.record("a late expiry passed")
+      return
+    }
+    let right = history(expiryMillis: 500, readAt: 900, reply: .null)
+    #expect(Linearizability().check(right) == .passed)
+  }
+
+  private func history(expiryMillis: Int64, readAt: Int64, reply: Reply) -> History {
+    let history = History(name: "g", keyCount: 1)
+    Script.add(
+      history, client: 0, 0, 1,
+      [SimCommand(slot: 0, verb: .set(Array("x".utf8), expiryMillis: expiryMillis))],
+      .replied([.status("OK")]))
+    Script.add(
+      history, client: 1, readAt, readAt + 1, [SimCommand(slot: 0, verb: .get)], .replied([reply]))
+    return history
+  }
+
+  @Test func `Sixty calls at once are judged or given up, but not for ever`() {
+    let history = History(name: "g", keyCount: 1)
+    for index in 0..<60 {
+      Script.add(
+        history, client: index, 0, 10,
+        [SimCommand(slot: 0, verb: .set([UInt8(index)], expiryMillis: nil))],
+        .replied([.status("OK")]))
+    }
+    let verdict = Linearizability(configurationCountMax: 2_000).check(history)
+    #expect(verdict == .passed || verdict == .undecided)
+  }
+}
+
+/// Histories as text.
+enum Script {
+  static func history(_ text: String) -> History {
+    let history = History(name: "g", keyCount: 2)
+    for line in text.split(separator: "|") {
+      let sides = line.split(separator: " -> ", omittingEmptySubsequences: false).map(String.init)
+      let words = sides[0].split(separator: " ").map(String.init)
+      let commands = words[3].split(separator: ";").map { command(String($0)) }
+      let end = Int64(words[2]) ?? 1_000
+      let outcome: CallOutcome
+      switch sides.count > 1 ? sides[1].trimmed : "unknown" {
+      case "unknown": outcome = .unknown
+      case "failed": outcome = .failed("ERR")
+      case let reply: outcome = .replied([self.reply(reply, to: commands[0])])
+      }
+      add(
+        history, client: Int(words[0].utf8.first!), Int64(words[1])!, end, commands, outcome)
+    }
+    return history
+  }
+
+  static func add(
+    _ history: History, client: Int, _ start: Int64, _ end: Int64, _ commands: [SimCommand],
+    _ outcome: CallOutcome
+  ) {
+    let call = Call(
+      serial: history.calls.count, client: client, commands: commands,
+      isTransaction: commands.count > 1, id: nil, invoked: Instant(nanos: UInt64(start) * 1_000_000)
+    )
+    let index = history.begin(call)
+    history.finish(
+      index, outcome, at: Instant(nanos: UInt64(end) * 1_000_000), clockMillis: start...end)
+  }
+
+  private static func command(_ text: String) -> SimCommand {
+    let parts = text.split(separator: ":").map(String.init)
+    let slot = parts[0].hasSuffix("2") ? 1 : 0
+    switch parts[0] {
+    case "set", "set2":
+      return SimCommand(slot: slot, verb: .set(Array(parts[1].utf8), expiryMillis: nil))
+    case "incr": return SimCommand(slot: slot, verb: .increment(Int64(parts[1])!))
+    default: return SimCommand(slot: slot, verb: .get)
+    }
+  }
+
+  private static func reply(_ text: String, to command: SimCommand) -> Reply {
+    switch command.verb {
+    case .increment: .integer(Int64(text)!)
+    case .set: .status(text)
+    default: text == "nil" ? .null : .bulk(Array(text.utf8))
+    }
+  }
+}
+
+extension String {
+  fileprivate var trimmed: String {
+    String(self.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+  }
+}

@@ -1,0 +1,123 @@
+import Base
+import Testing
+
+@testable import Store
+
+@Suite struct FullDiskTests {
+  @Test func `a full disk is told before records are blocked, and heals`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    try rig.settle()
+    medium.capacity = medium.byteCount
+    var report = try rig.flush()
+    #expect(!report.noSpace)
+    var count = 0
+    while !report.groupBlockedByNoSpace {
+      rig.commit(put: ["key": Array(repeating: UInt8(count), count: 200)])
+      report = try rig.flush()
+      _ = try rig.worker.idle()
+      if rig.hasNoSpace { count += 1 }
+    }
+    // Room for deletes was left when it was told: a whole segment.
+    #expect(count >= 8192 / 512 - 2)
+    #expect(report.durable < rig.appended)
+    #expect(try rig.perform().groupBlockedByNoSpace)
+    medium.capacity = .max
+    report = try rig.perform()
+    #expect(!report.groupBlockedByNoSpace && !report.noSpace)
+    #expect(report.durable == rig.appended)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
+  @Test func `room that comes back is told without a group`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    medium.capacity = medium.byteCount + 3000
+    try rig.settle()
+    #expect(rig.hasNoSpace == true)
+    #expect(try rig.flush().noSpace)
+    medium.capacity += 100_000
+    try rig.settle()
+    #expect(rig.hasNoSpace == false)
+    #expect(try !rig.flush().noSpace)
+  }
+
+  @Test func `a checkpoint without room is abandoned and leaves nothing`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    for index in 0..<50 { rig.commit(put: ["key \(index)": Array(repeating: 1, count: 200)]) }
+    try rig.flush()
+    try rig.settle()
+    medium.capacity = medium.byteCount + 2000
+    try rig.beginCheckpoint()
+    var report = try rig.flush()
+    while !report.checkpointFailed { report = try rig.flush() }
+    #expect(!medium.names.keys.contains { $0.hasPrefix("checkpoint") })
+    medium.capacity = .max
+    try rig.writeCheckpoint()
+    #expect(medium.names["checkpoint-0000000000000001"] != nil)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
+  @Test func `deletes and a checkpoint make room on a full disk`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    medium.capacity = 60_000
+    var index = 0
+    while !rig.hasNoSpace {
+      rig.commit(put: ["key \(index)": Array(repeating: 1, count: 400)])
+      try rig.flush()
+      try rig.settle()
+      index += 1
+    }
+    for old in 0..<index where old % 10 != 0 { rig.commit(remove: ["key \(old)"]) }
+    #expect(try !rig.flush().groupBlockedByNoSpace)
+    try rig.writeCheckpoint()
+    try rig.settle()
+    #expect(rig.hasNoSpace == false)
+    #expect(medium.byteCount < 50_000)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
+  @Test func `a blocked group gives up the checkpoint under way`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    for index in 0..<40 { rig.commit(put: ["key \(index)": Array(repeating: 1, count: 400)]) }
+    try rig.flush()
+    try rig.settle()
+    try rig.beginCheckpoint()
+    try rig.flush()
+    medium.capacity = medium.byteCount
+    rig.commit(put: ["large": Array(repeating: 2, count: 30_000)])
+    let report = try rig.flush()
+    #expect(report.groupBlockedByNoSpace && report.checkpointFailed)
+    medium.capacity = .max
+    #expect(try rig.perform().durable == rig.appended)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
+  @Test(arguments: 0..<4)
+  func `a disk that fills and empties loses nothing`(part: Int) throws {
+    for seed in 0..<10 {
+      var chance = Random(seed: UInt64(part * 100 + seed))
+      let medium = MemoryMedium()
+      var rig = try DiskRig(medium)
+      var policy = CheckpointPolicy()
+      for _ in 0..<60 {
+        medium.capacity = chance.chance(1, in: 3) ? .max : medium.byteCount + chance.below(8000)
+        rig.commit(drawnFrom: &chance, valueByteCountMax: 2000)
+        if !rig.isWritingCheckpoint, chance.chance(1, in: 10) { try rig.beginCheckpoint() }
+        var report = try rig.flush()
+        while report.groupBlockedByNoSpace {
+          medium.capacity += 20_000
+          report = try rig.perform()
+        }
+        policy.note(report)
+        #expect(report.durable == rig.appended)
+        _ = try rig.worker.idle()
+      }
+      let (state, mark) = try recovered(medium)
+      #expect(state == rig.state && mark == rig.appended)
+    }
+  }
+}

@@ -1,0 +1,187 @@
+import Base
+import Glibc
+import Testing
+
+@testable import Store
+
+/// A directory of its own that goes away with the value.
+private final class TemporaryDirectory {
+  let path: String
+
+  init() {
+    var template = Array("/tmp/tup-store.XXXXXX".utf8CString)
+    path = String(cString: mkdtemp(&template)) + "/data"
+  }
+
+  deinit {
+    guard let stream = opendir(path) else { return }
+    while let entry = readdir(stream) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+        String(cString: $0.baseAddress!.assumingMemoryBound(to: CChar.self))
+      }
+      unlink(path + "/" + name)
+    }
+    closedir(stream)
+    rmdir(path)
+    rmdir(String(path.dropLast("/data".count)))
+  }
+
+  func mode(_ name: String = "") -> UInt32 {
+    var status = stat()
+    return stat(path + "/" + name, &status) == 0 ? status.st_mode & 0o777 : 0
+  }
+}
+
+@Suite struct PosixFileSystemTests {
+  @Test func `a directory and its files are for their owner only`() throws {
+    let directory = TemporaryDirectory()
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    let file = try fileSystem.open("a", create: true)
+    fileSystem.close(file)
+    #expect(directory.mode() == 0o700)
+    #expect(directory.mode("a") == 0o600)
+    #expect(directory.mode("lock") == 0o600)
+    let names = try fileSystem.list()
+    #expect(names == ["a", "lock"])
+  }
+
+  @Test func `what is written is read, and reading ends at the end`() throws {
+    let directory = TemporaryDirectory()
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    let file = try fileSystem.open("a.tmp", create: true)
+    var bytes = ByteBuffer()
+    bytes.append(Array(0..<200))
+    try fileSystem.write(file, bytes.bytes, at: 100)
+    try fileSystem.force(file)
+    try fileSystem.rename("a.tmp", to: "a")
+    try fileSystem.forceDirectory()
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 400, alignment: 1)
+    defer { buffer.deallocate() }
+    let count = try fileSystem.read(file, into: buffer, at: 50)
+    let size = try fileSystem.size(of: file)
+    #expect(count == 250 && size == 300)
+    #expect(Array(buffer[0..<250]) == Array(repeating: 0, count: 50) + Array(0..<200))
+    try fileSystem.truncate(file, to: 10)
+    let shorter = try fileSystem.size(of: file)
+    #expect(shorter == 10)
+    try fileSystem.remove("a")
+    let names = try fileSystem.list()
+    #expect(names == ["lock"])
+  }
+
+  @Test func `a fault names the call, the file and the number`() throws {
+    let directory = TemporaryDirectory()
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    var fault: DiskFault?
+    do throws(DiskFault) { _ = try fileSystem.open("absent", create: false) } catch {
+      fault = error
+    }
+    #expect(fault == DiskFault(call: .open, file: "absent", errno: ENOENT))
+    do throws(DiskFault) { _ = try fileSystem.open("lock", create: true) } catch { fault = error }
+    #expect(fault == DiskFault(call: .create, file: "lock", errno: EEXIST))
+  }
+
+  @Test func `a directory in use is refused to servers and inspectors`() throws {
+    let directory = TemporaryDirectory()
+    func refusal(_ open: (String) throws(RecoveryError) -> Void) -> RecoveryError? {
+      do throws(RecoveryError) { try open(directory.path) } catch { return error }
+      return nil
+    }
+    let serve = { (path: String) throws(RecoveryError) in _ = try PosixFileSystem(serving: path) }
+    let inspect = { (path: String) throws(RecoveryError) in
+      _ = try PosixFileSystem(inspecting: path)
+    }
+    let fileSystem = try PosixFileSystem(serving: directory.path)
+    #expect(refusal(serve) == .inUse)
+    #expect(refusal(inspect) == .inUse)
+    _ = consume fileSystem
+    #expect(refusal(inspect) == nil)
+    #expect(refusal(serve) == nil)
+  }
+}
+
+@Suite struct ThreadedDiskTests {
+  /// Polls until an event comes; the thread wakes nobody here.
+  private func next(_ disk: inout ThreadedDisk) -> DiskEvent {
+    while true {
+      if let event = disk.poll() { return event }
+      sched_yield()
+    }
+  }
+
+  private func open(_ path: String) throws -> ThreadedDisk {
+    let worker = DiskWorker(
+      fileSystem: try PosixFileSystem(serving: path), databaseLimits: DatabaseLimits(),
+      hashKey: SipKey(k0: 1, k1: 2), freshIdentity: 99)
+    return ThreadedDisk(worker: worker) {}
+  }
+
+  private func recover(_ disk: inout ThreadedDisk) -> Database? {
+    disk.recover()
+    while true {
+      switch next(&disk) {
+      case .recovered(let database): return database
+      case .recovering: continue
+      default: return nil
+      }
+    }
+  }
+
+  @Test func `groups become durable and come back after a restart`() throws {
+    let directory = TemporaryDirectory()
+    var disk = try open(directory.path)
+    guard var database = recover(&disk) else {
+      Issue.record("not recovered")
+      return
+    }
+    var group = DiskGroup()
+    for round in 1...5 {
+      database.observe(wallNanos: UInt64(round) * 1_000_000_000)
+      database.begin(multi: false)
+      Array("key \(round)".utf8).withUnsafeBytes {
+        _ = database.execute(.put(key: $0, value: $0, .plain))
+      }
+      let mark = database.commit()
+      database.log.take(into: &group)
+      disk.start(group)
+      guard case .finished(let back, let report) = next(&disk) else {
+        Issue.record("not finished")
+        return
+      }
+      group = back
+      #expect(report.durable == mark)
+      let isEmpty = group.log.isEmpty
+      #expect(isEmpty)
+    }
+    let fault = disk.shutDown(clean: true)
+    #expect(fault == nil)
+    _ = consume disk
+    var again = try open(directory.path)
+    let recovered = recover(&again)
+    let count = recovered?.count
+    #expect(count == 5)
+    _ = again.shutDown(clean: false)
+  }
+
+  @Test func `damage is told as what it is`() throws {
+    let directory = TemporaryDirectory()
+    var disk = try open(directory.path)
+    _ = recover(&disk)
+    _ = disk.shutDown(clean: true)
+    _ = consume disk
+    let file = Glibc.open(directory.path + "/log-0000000000000001", O_RDWR)
+    pwrite(file, "x", 1, 20)
+    close(file)
+    var again = try open(directory.path)
+    again.recover()
+    guard case .unrecoverable(let error) = next(&again) else {
+      Issue.record("recovered from damage")
+      return
+    }
+    guard case .damaged("log-0000000000000001", 0, _, _) = error else {
+      Issue.record("\(error)")
+      return
+    }
+    _ = again.shutDown(clean: false)
+  }
+}

@@ -1,0 +1,125 @@
+import Base
+import Glibc
+import SimKit
+
+/// Runs seeds of the simulator: `simulate --help`.
+@main enum Simulate {
+  static let help = """
+    usage: simulate [--seeds A-B | --seed N [--trace] | --minutes M | --mutants]
+
+      --seeds A-B   run these seeds (default 1-200)
+      --seed N      run one; with --trace every step is a line
+      --minutes M   run seeds from a start taken of the clock, as many as fit
+      --mutants     in a build with -Xswiftc -DMUTANTS: find each planted bug within seeds 1-200
+      --mutant X    run with the planted bug X (same build)
+
+    A failure prints the seed, the step and what was expected and found; the exit status is 1.
+    The same seed and build always give the same run: simulate --seed N --trace shows it.
+    """
+
+  static func main() {
+    guard let command = Command(Array(CommandLine.arguments.dropFirst())) else {
+      refuse(help)
+    }
+    #if MUTANTS
+      if let name = command.mutant {
+        guard let mutant = Mutant(rawValue: name) else {
+          refuse("no such mutant: \(name)")
+        }
+        Mutant.active = mutant
+      }
+    #else
+      if command.mutant != nil || command.mode == .mutants {
+        refuse("this build has no mutants; build with -Xswiftc -DMUTANTS")
+      }
+    #endif
+    switch command.mode {
+    case .help: print(help)
+    case .seeds(let seeds): run(seeds, prints: command.traces)
+    case .minutes(let minutes): run(minutes: minutes)
+    case .mutants: exit(Mutants.findAll(command.program) ? 0 : 1)
+    }
+  }
+
+  private static func refuse(_ text: String) -> Never {
+    let line = Array((text + "\n").utf8)
+    _ = write(2, line, line.count)
+    exit(2)
+  }
+
+  private static func run(_ seeds: ClosedRange<UInt64>, prints: Bool) {
+    var total = SimulationStatistics()
+    for seed in seeds { runOne(seed, prints: prints, &total) }
+    print("seeds \(seeds.lowerBound)-\(seeds.upperBound) passed\n\(total.text)")
+  }
+
+  private static func run(minutes: Int) {
+    var total = SimulationStatistics()
+    let start = time(nil)
+    let first = UInt64(start) * 1_000
+    var seed = first
+    while time(nil) < start + minutes * 60 {
+      runOne(seed, prints: false, &total)
+      seed += 1
+    }
+    print("\(seed - first) seeds from \(first) on passed\n\(total.text)")
+  }
+
+  /// Runs one seed; ends the process when it fails. The seed is said first, for a trap says nothing.
+  private static func runOne(_ seed: UInt64, prints: Bool, _ total: inout SimulationStatistics) {
+    print("seed \(seed)", terminator: prints ? "\n" : " ")
+    fflush(nil)
+    let result = Simulation.run(seed: seed, prints: prints)
+    total += result.statistics
+    guard let failure = result.failure else {
+      return print("passed, trace \(String(result.hash, radix: 16))")
+    }
+    print("FAILED, trace \(String(result.hash, radix: 16))\n\(failure)")
+    exit(1)
+  }
+}
+
+/// The command line.
+struct Command {
+  enum Mode: Equatable {
+    case help, mutants
+    case seeds(ClosedRange<UInt64>)
+    case minutes(Int)
+  }
+
+  var mode = Mode.seeds(1...200)
+  var traces = false
+  var mutant: String?
+  var program = CommandLine.arguments[0]
+
+  /// Nil when it is not understood.
+  init?(_ words: [String]) {
+    var rest = words[...]
+    while let word = rest.popFirst() {
+      switch word {
+      case "--help", "-h": mode = .help
+      case "--trace": traces = true
+      case "--mutants": mode = .mutants
+      case "--mutant":
+        guard let name = rest.popFirst() else { return nil }
+        mutant = name
+      case "--seed":
+        guard let seed = rest.popFirst().flatMap({ UInt64($0) }) else { return nil }
+        mode = .seeds(seed...seed)
+      case "--seeds":
+        guard let range = rest.popFirst().flatMap(Self.range) else { return nil }
+        mode = .seeds(range)
+      case "--minutes":
+        guard let minutes = rest.popFirst().flatMap({ Int($0) }), minutes > 0 else { return nil }
+        mode = .minutes(minutes)
+      default: return nil
+      }
+    }
+  }
+
+  private static func range(_ text: String) -> ClosedRange<UInt64>? {
+    let ends = text.split(separator: "-").compactMap { UInt64($0) }
+    guard ends.count == 2, ends[0] <= ends[1] else { return nil }
+    return ends[0]...ends[1]
+  }
+}
