@@ -197,3 +197,10 @@ def test_random_commands_are_answered_alike(both, seed):
 def test_random_transactions_are_answered_alike(both, seed):
     """With CLIENT TXMODE redis, in which a failing command leaves the others' effects."""
     run_both(*both, seed, 1500, transactions=True)
+
+
+def test_moments_are_compared_by_their_distance():
+    """A bound between two slots of time must not part two moments that are a second apart."""
+    assert normalize([b"EXPIRETIME"], 29) == normalize([b"EXPIRETIME"], 31)
+    assert normalize([b"EXPIRETIME"], 29) != normalize([b"EXPIRETIME"], 60)
+    assert normalize([b"TTL"], -1) != normalize([b"TTL"], 1)
