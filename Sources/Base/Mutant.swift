@@ -14,6 +14,8 @@
     case serveTornRecord = "serve-a-torn-record"
     /// A full table of outcomes drops the oldest and leaves the horizon where it is.
     case evictSilently = "evict-an-outcome-without-raising-the-horizon"
+    /// Recovery reads what the system's cache holds, after a failed force too.
+    case believeTheCache = "believe-the-cache"
 
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?

@@ -44,6 +44,12 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
         "cut a torn tail of \(found.cutByteCount) bytes from \(found.cutFile) at offset "
           + "\(found.cutOffset): nothing in it had been acknowledged")
     }
+    if found.cachedByteCount > 0 {
+      log(
+        .info,
+        "\(found.cachedByteCount) bytes of the data were read from the system's cache, not from "
+          + "the disk: after a failed force, start again only when the machine was restarted")
+    }
   }
 
   // MARK: Groups

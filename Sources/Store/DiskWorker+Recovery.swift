@@ -273,8 +273,8 @@ extension DiskWorker where FS: ~Copyable {
     }
   }
 
-  /// Makes durable what was found, as it may be known to the system's cache only, and removes what
-  /// an earlier run left behind.
+  /// Makes durable what was found, as it may be known to the disk's own cache only, and removes
+  /// what an earlier run left behind.
   private mutating func settle(
     _ listing: DirectoryListing, base: RecoveryBase
   ) throws(DiskFault) {
@@ -290,12 +290,21 @@ extension DiskWorker where FS: ~Copyable {
 
   // MARK: Calls
 
+  /// Opens a file so that what is read is what the medium holds: what an earlier run wrote and
+  /// could not force may stand in the system's cache as if it were there.
   private mutating func open(
     _ name: String
   ) throws(RecoveryError) -> (file: FileHandle, byteCount: UInt64) {
-    try calling { fs throws(DiskFault) in
-      let file = try fs.open(name, create: false)
-      return (file, try fs.size(of: file))
+    do {
+      let file = try fileSystem.open(name, create: false)
+      try fileSystem.force(file)
+      #if MUTANTS
+        if Mutant.active == .believeTheCache { return (file, try fileSystem.size(of: file)) }
+      #endif
+      summary.cachedByteCount += try fileSystem.dropCache(of: file)
+      return (file, try fileSystem.size(of: file))
+    } catch {
+      throw .fault(error)
     }
   }
 

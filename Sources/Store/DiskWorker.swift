@@ -34,6 +34,8 @@ public struct RecoverySummary: Sendable {
   public var cutOffset: UInt64 = 0
   /// The log had been closed in order.
   public var wasClosed = false
+  /// Bytes that were read from the system's cache, not from the medium: it did not let them go.
+  public var cachedByteCount: UInt64 = 0
 
   /// Nothing found.
   public init() {}

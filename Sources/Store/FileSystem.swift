@@ -37,7 +37,9 @@ public struct FileHandle: Hashable, Sendable {
 ///
 /// After a crash each 512-byte sector of a write that no later completed `force` covers holds its
 /// old bytes, its new bytes or neither, and each name created, renamed or removed since the last
-/// `forceDirectory` is there or not. A failed `force` is final: it is never retried.
+/// `forceDirectory` is there or not. A failed `force` is final: it is never retried in the same
+/// run, as the system takes for written what is not: a later `force` says nothing of it, and reads
+/// show it until `dropCache`.
 public protocol FileSystem: ~Copyable {
   /// All names in the directory, sorted.
   mutating func list() throws(DiskFault) -> [String]
@@ -56,6 +58,9 @@ public protocol FileSystem: ~Copyable {
   ) throws(DiskFault)
   /// Makes the file's bytes and size durable. The corresponding C function is `fdatasync`.
   mutating func force(_ file: FileHandle) throws(DiskFault)
+  /// Makes reads show what the medium holds; to be called after a `force`. Returns how many bytes
+  /// are in memory all the same, as the system may not comply.
+  mutating func dropCache(of file: FileHandle) throws(DiskFault) -> UInt64
   mutating func truncate(_ file: FileHandle, to size: UInt64) throws(DiskFault)
   mutating func rename(_ from: String, to: String) throws(DiskFault)
   mutating func remove(_ name: String) throws(DiskFault)

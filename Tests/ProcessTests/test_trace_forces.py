@@ -5,11 +5,12 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 
 import pytest
 import syscall_trace
-from processes import Server, ServerError
+from processes import Server, ServerError, binary
 
 CLIENTS = 8
 CHANGES = 60
@@ -142,3 +143,56 @@ def test_a_force_that_fails_is_final(tmp_path):
             with again.link() as link:
                 for index in range(acknowledged):
                     assert link.command("GET", f"k{index}") == str(index).encode()
+
+
+def test_a_start_forces_and_drops_what_is_cached_before_it_reads(tmp_path):
+    """Else a start after a failed force would believe what is only in the system's cache."""
+    trace = str(tmp_path / "trace")
+    with Server("--durability", "always") as server:
+        with server.link() as link:
+            assert link.command("SET", "k", "v") == "OK"
+        data = server.data
+        server.kill()
+        wrapper = [strace_or_fail(), "-f", "-y", "-e", "trace=pread64,fdatasync,fadvise64",
+                   "-o", trace]
+        with Server("--durability", "always", data=data, wrapper=wrapper) as again:
+            with again.link() as link:
+                assert link.command("GET", "k") == b"v"
+            assert "cache" not in again.log(), again.log()
+        seen = {}
+        with open(trace, errors="replace") as file:
+            for line in file:
+                match = re.match(r"^\d+ +(\w+)\(\d+<[^>]*/((?:log|checkpoint)-\d+)>(.*)", line)
+                if match:
+                    name, path, rest = match.groups()
+                    assert name != "fadvise64" or "POSIX_FADV_DONTNEED" in rest
+                    seen.setdefault(path, []).append(name)
+        assert seen, "the trace shows no file of the data"
+        for path, calls in seen.items():
+            assert calls[:3] == ["fdatasync", "fadvise64", "pread64"], (path, calls[:10])
+
+
+def test_a_force_that_fails_at_the_start_ends_it(tmp_path):
+    with Server("--durability", "always") as server:
+        with server.link() as link:
+            assert link.command("SET", "k", "v") == "OK"
+        data = server.data
+        server.kill()
+        arguments = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"]
+        run = subprocess.run(
+            [strace_or_fail(), "-f", "-o", str(tmp_path / "trace"), *arguments, binary("serve"),
+             "-p", "0", "--data", data], capture_output=True, text=True, timeout=20)
+        assert run.returncode == 74, run.stderr
+        assert "Input/output error" in run.stderr, run.stderr
+        with Server("--durability", "always", data=data) as again, again.link() as link:
+            assert link.command("GET", "k") == b"v"
+
+
+def test_a_start_says_when_the_cache_cannot_be_dropped():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for _ in range(2):
+            with Server("--durability", "always", data=os.path.join(folder, "data")) as server:
+                with server.link() as link:
+                    link.command("SET", "k", "v")
+                log = server.log()
+        assert "read from the system's cache, not from the disk" in log, log

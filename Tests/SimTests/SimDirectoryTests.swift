@@ -38,6 +38,31 @@ import Testing
     }
   }
 
+  @Test func `A failed force shows only once the cache is dropped`() throws {
+    var vanished = 0
+    for seed in 0..<20 as Range<UInt64> {
+      let directory = SimDirectory(seed: seed)
+      let file = try directory.open("log", create: true)
+      try write(directory, file, bytes(1, 4_096), at: 0)
+      try directory.force(file)
+      try directory.forceDirectory()
+      try write(directory, file, bytes(2, 2_048), at: 0)
+      directory.callsUntilFailure = 1
+      #expect(throws: DiskFault.self) { try directory.force(file) }
+      directory.restart()
+      let again = try directory.open("log", create: false)
+      try directory.force(again)
+      #expect(try read(directory, "log") == bytes(2, 2_048) + bytes(1, 2_048))
+      _ = try directory.dropCache(of: again)
+      let found = try read(directory, "log")
+      #expect(found[2_048...] == bytes(1, 2_048)[...])
+      if found[..<2_048] != bytes(2, 2_048)[...] { vanished += 1 }
+      directory.losePower(.nothing)
+      #expect(try read(directory, "log") == found)
+    }
+    #expect(vanished > 5)
+  }
+
   @Test func `Unforced sectors are kept, dropped or torn, others stay whole`() throws {
     var kept = 0
     var dropped = 0

@@ -148,6 +148,12 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
     guard result == 0 else { throw fault(.force, file) }
   }
 
+  /// Makes reads show what the medium holds; `PageCache` says how far that goes.
+  public mutating func dropCache(of file: FileHandle) throws(DiskFault) -> UInt64 {
+    PageCache.drop(file.raw)
+    return PageCache.cachedByteCount(of: file.raw, byteCount: try size(of: file))
+  }
+
   /// Sets the size. The corresponding C function is `ftruncate`.
   public mutating func truncate(_ file: FileHandle, to size: UInt64) throws(DiskFault) {
     let result = Self.retry { ftruncate(file.raw, off_t(size)) }

@@ -24,8 +24,6 @@ final class SimDirectory {
   var effectsUntilDeath: Int?
   /// Calls until one fails with `EIO`; nil: none does.
   var callsUntilFailure: Int?
-  /// After a failed force, what it did not write is taken for written by the system.
-  var spoilsFailedForces = true
   /// Only forces count and fail.
   var failsForcesOnly = false
 
@@ -176,9 +174,15 @@ final class SimDirectory {
         file.force()
       }
     } catch {
-      if error.errno != Self.deadErrno, spoilsFailedForces { file.failForce(&chance) }
+      if error.errno != Self.deadErrno { file.failForce(&chance) }
       throw error
     }
+  }
+
+  func dropCache(of handle: FileHandle) throws(DiskFault) -> UInt64 {
+    try checkAlive(.force)
+    file(handle).dropCache(&chance)
+    return 0
   }
 
   func truncate(_ handle: FileHandle, to size: UInt64) throws(DiskFault) {

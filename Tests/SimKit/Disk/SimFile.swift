@@ -77,6 +77,17 @@ final class SimFile {
     }
   }
 
+  /// Forgets the sectors that the system takes for written: readers see what is on the medium, which
+  /// where a force failed is new, old or neither.
+  func dropCache(_ chance: inout Random) {
+    for sector in spoiled.sorted {
+      tear(sector, &chance)
+      reload(sector)
+      dirty.remove(sector..<sector + 1)
+    }
+    spoiled.removeAll()
+  }
+
   /// Flips one bit where it will be read after the next start.
   func flip(bit: Int) {
     live[bit / 8] ^= 1 << UInt8(bit % 8)
@@ -141,6 +152,12 @@ final class SimFile {
           from: source.baseAddress! + start, byteCount: end - start)
       }
     }
+  }
+
+  private func reload(_ sector: Int) {
+    let start = sector * Self.sectorByteCount
+    let end = min(start + Self.sectorByteCount, live.count, durable.count)
+    for index in start..<max(start, end) { live[index] = durable[index] }
   }
 
   private func scribble(_ sector: Int, _ chance: inout Random) {

@@ -32,6 +32,10 @@ struct SimFileSystem: FileSystem, ~Copyable, @unchecked Sendable {
 
   mutating func force(_ file: FileHandle) throws(DiskFault) { try directory.force(file) }
 
+  mutating func dropCache(of file: FileHandle) throws(DiskFault) -> UInt64 {
+    try directory.dropCache(of: file)
+  }
+
   mutating func truncate(_ file: FileHandle, to size: UInt64) throws(DiskFault) {
     try directory.truncate(file, to: size)
   }

@@ -40,7 +40,6 @@ final class SimNode {
     chance = Random(seed: seed)
     directory = SimDirectory(seed: chance.next())
     secret = chance.next()
-    directory.spoilsFailedForces = swarm.spoilsFailedForces
     endpoint = Endpoint(ipv4: swarm.network.prefix | 1, port: 9_099)
     directory.observer = { [unowned world] call, name, amount in
       world.trace.note("disk", at: world.now, UInt64(call.rawValue), amount, "\(call) \(name)")

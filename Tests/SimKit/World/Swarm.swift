@@ -30,7 +30,6 @@ struct Swarm {
   var runsGroupsEarly = false
   var callsBetweenFailures = 0
   var failsForcesOnly = false
-  var spoilsFailedForces = false
   var fullDiskEverySeconds = 0
 
   // Deaths of the node.

@@ -205,6 +205,8 @@ struct MemoryFileSystem: FileSystem, ~Copyable {
     target.dirty = []
   }
 
+  mutating func dropCache(of file: FileHandle) throws(DiskFault) -> UInt64 { 0 }
+
   mutating func truncate(_ file: FileHandle, to size: UInt64) throws(DiskFault) {
     preconditionFailure("not used")
   }

@@ -8,8 +8,8 @@ import Testing
 private final class TemporaryDirectory {
   let path: String
 
-  init() {
-    var template = Array("/tmp/tup-store.XXXXXX".utf8CString)
+  init(in parent: String = "/tmp") {
+    var template = Array("\(parent)/tup-store.XXXXXX".utf8CString)
     path = String(cString: mkdtemp(&template)) + "/data"
   }
 
@@ -67,6 +67,42 @@ private final class TemporaryDirectory {
     try fileSystem.remove("a")
     let names = try fileSystem.list()
     #expect(names == ["lock"])
+  }
+
+  @Test func `a dropped cache is gone, and reading shows what the disk holds`() throws {
+    // Unlike /tmp, never in memory.
+    let directory = TemporaryDirectory(in: "/var/tmp")
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    let file = try fileSystem.open("a", create: true)
+    var bytes = ByteBuffer()
+    bytes.append(Array(repeating: 7, count: 1_000_001))
+    try fileSystem.write(file, bytes.bytes, at: 0)
+    try fileSystem.force(file)
+    let before = PageCache.cachedByteCount(of: file.raw, byteCount: 1_000_001)
+    #expect(before >= 1_000_001)
+    let left = try fileSystem.dropCache(of: file)
+    #expect(left == 0)
+    #expect(PageCache.cachedByteCount(of: file.raw, byteCount: 1_000_001) == 0)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1_000_001, alignment: 1)
+    defer { buffer.deallocate() }
+    _ = try fileSystem.read(file, into: buffer, at: 0)
+    #expect(buffer.allSatisfy { $0 == 7 })
+  }
+
+  @Test func `pages that the system keeps are told`() throws {
+    let directory = TemporaryDirectory()
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    let file = try fileSystem.open("a", create: true)
+    var bytes = ByteBuffer()
+    bytes.append(Array(repeating: 7, count: 100_000))
+    try fileSystem.write(file, bytes.bytes, at: 0)
+    try fileSystem.force(file)
+    // A page that somebody has mapped is not let go.
+    let mapped = mmap(nil, 4096, PROT_READ, MAP_SHARED, file.raw, 0)!
+    defer { munmap(mapped, 4096) }
+    #expect(mapped.load(as: UInt8.self) == 7)
+    let left = try fileSystem.dropCache(of: file)
+    #expect(left >= 4096)
   }
 
   @Test func `a fault names the call, the file and the number`() throws {

@@ -52,6 +52,8 @@ struct MemoryFiles: FileSystem, ~Copyable {
 
   mutating func force(_ file: FileHandle) {}
 
+  mutating func dropCache(of file: FileHandle) -> UInt64 { 0 }
+
   mutating func truncate(_ file: FileHandle, to size: UInt64) {
     let name = handles[Int(file.raw)]
     guard let have = files[name]?.count else { return }
