@@ -13,6 +13,7 @@ let package = Package(
     .executable(name: "serve", targets: ["serve"]),
     .executable(name: "clie", targets: ["clie"]),
     .library(name: "NetKit", targets: ["NetKit"]),
+    .library(name: "TPC", targets: ["TPC"]),
     .library(name: "Tuppence", targets: ["Node", "Client"]),
   ],
   targets: [
@@ -20,6 +21,7 @@ let package = Package(
     .systemLibrary(name: "CHardware"),
     .target(name: "Base", dependencies: ["CHardware"], swiftSettings: settings),
     .target(name: "NetKit", dependencies: ["Base", "CLinux"], swiftSettings: settings),
+    .target(name: "TPC", dependencies: ["Base"], swiftSettings: settings),
     .target(name: "Store", dependencies: ["Base", "CLinux"], swiftSettings: settings),
     .target(name: "Node", dependencies: ["Base", "NetKit", "Store"], swiftSettings: settings),
     .target(name: "Client", dependencies: ["Base", "NetKit"], swiftSettings: settings),
@@ -45,6 +47,7 @@ let package = Package(
     .testTarget(
       name: "NetKitTests", dependencies: ["Base", "Conformance", "NetKit"],
       swiftSettings: settings),
+    .testTarget(name: "TPCTests", dependencies: ["Base", "TPC"], swiftSettings: settings),
     .testTarget(name: "StoreTests", dependencies: ["Base", "Store"], swiftSettings: settings),
     .testTarget(
       name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "Node"],

@@ -1,0 +1,36 @@
+import Base
+
+/// Times and bounds of a negotiator. All times are those of the `now` that it is given.
+public struct NegotiatorOptions: Sendable {
+  /// The pause before a prepare or a decision is sent again; doubles up to `resendMax`.
+  public var resend: Interval = .millis(250)
+  /// The longest such pause.
+  public var resendMax: Interval = .seconds(2)
+  /// How long a participant waits for the decision before it asks the coordinator.
+  public var inquiry: Interval = .millis(300)
+  /// How long before it asks everybody.
+  public var inquiryOfAll: Interval = .seconds(1)
+  /// The pause before the second attempt; doubles up to `retryMax`.
+  public var retry: Interval = .millis(1)
+  /// The longest such pause.
+  public var retryMax: Interval = .millis(64)
+  /// How long after its deadline a transaction is called unknown if rule 2 still forbids `aborted`.
+  public var outcomeWait: Interval = .millis(500)
+  /// Transactions begun here and not finished; above it `begin` answers `.full`.
+  public var openTransactionCountMax = 16_384
+  /// Transactions of all coordinators known here; above it a prepare is refused for lack of room.
+  public var knownTransactionCountMax = 262_144
+  /// How far a coordinator's low-water mark rises before what lies below it is forgotten.
+  public var forgetStep: UInt64 = 256
+  /// Counters reserved ahead by one durable note.
+  public var counterStep: UInt64 = 1 << 20
+  /// Items and bytes of one message; a turn with more makes several messages to a peer.
+  public var messageByteCountMax = 4 << 20
+  /// Whether `Effect.step` is produced.
+  public var tracesSteps = false
+  /// The key of the lock table's hash; secret where keys are chosen by strangers.
+  public var hashKey = SipKey(k0: 0, k1: 0)
+
+  /// The defaults.
+  public init() {}
+}
