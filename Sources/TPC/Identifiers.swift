@@ -107,11 +107,6 @@ public struct TransactionID: Comparable, Hashable, Sendable, CustomStringConvert
     return a.node != b.node ? a.node < b.node : a.counter < b.counter
   }
 
-  /// Only the counter and the node: they alone make an id unique.
-  @inlinable public func hash(into hasher: inout Hasher) {
-    hasher.combine(counter << 6 ^ UInt64(node.number))
-  }
-
   /// As `node.counter`, for people: two numbers that make it unique.
   public var description: String { "\(node).\(counter)" }
 

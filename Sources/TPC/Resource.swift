@@ -5,10 +5,10 @@ import Base
 ///
 /// The negotiator calls it within its own calls and on the same thread. Each of the four verbs
 /// appends **one** record to the resource's log, in the order of the calls, and returns at once;
-/// nothing is forced by itself. After a crash a prefix of the records is there. The negotiator's own
-/// durable state is a map from keys to short records (*notes*) which the resource keeps with its
-/// data: a note is written by the same log record as the change that it tells of. A note's key is
-/// the 18 bytes of a transaction id, or shorter.
+/// nothing is forced by itself. After a crash a prefix of the records is there. The negotiator's
+/// own durable state is a map from keys to short records (*notes*) which the resource keeps with
+/// its data: a note is written by the same log record as the change that it tells of. A note's key
+/// is the 18 bytes of a transaction id, or shorter.
 ///
 /// On start the resource gives every pair to `Negotiator.recover(key:record:)`, staged work comes
 /// back staged, and `Negotiator.finishRecovery` is called.
