@@ -3,7 +3,7 @@ import Base
 // The bytes of a `Change`, as the comment on `Change` specifies them.
 
 /// The first byte of a change.
-private enum ChangeTag {
+enum ChangeTag {
   static var put: UInt8 { 1 }
   static var delete: UInt8 { 2 }
   static var splice: UInt8 { 3 }
@@ -11,9 +11,13 @@ private enum ChangeTag {
   static var flush: UInt8 { 5 }
   static var outcome: UInt8 { 6 }
   static var horizon: UInt8 { 7 }
+  static var stage: UInt8 { 8 }
+  static var settle: UInt8 { 9 }
+  static var note: UInt8 { 10 }
+  static var unnote: UInt8 { 11 }
 }
 
-/// The bytes of each change before its key, value or reply.
+/// The bytes of each change before its key, id, value or reply.
 enum ChangeSize {
   static var put: Int { 23 }
   static var delete: Int { 11 }
@@ -22,6 +26,10 @@ enum ChangeSize {
   static var flush: Int { 9 }
   static var outcome: Int { 22 }
   static var horizon: Int { 9 }
+  static var stage: Int { 18 }
+  static var settle: Int { 15 }
+  static var note: Int { 6 }
+  static var unnote: Int { 2 }
 }
 
 // MARK: Writing
@@ -41,6 +49,12 @@ extension ByteBuffer {
     case .outcome(let id, let status, let reply):
       appendOutcome(id: id, status: status, reply: reply)
     case .horizon(let millis): appendHorizon(millis: millis)
+    case .stage(let id, let mark, let note, let changes):
+      appendStage(id: id, mark: mark, note: note, changes: changes)
+    case .settle(let id, let mark, let committed, let note):
+      appendSettle(id: id, mark: mark, committed: committed, note: note)
+    case .note(let id, let note): appendNote(id: id, note: note)
+    case .unnote(let id): appendUnnote(id: id)
     }
   }
 
@@ -126,12 +140,12 @@ extension ByteBuffer {
 extension UnsafeMutableRawPointer {
   /// Stores an integer, little-endian, at any offset.
   @inline(__always)
-  fileprivate func store<T: FixedWidthInteger>(_ value: T, _ offset: Int) {
+  func store<T: FixedWidthInteger>(_ value: T, _ offset: Int) {
     storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
   }
 
   @inline(__always)
-  fileprivate func copy(_ bytes: UnsafeRawBufferPointer, _ offset: Int) {
+  func copy(_ bytes: UnsafeRawBufferPointer, _ offset: Int) {
     guard let from = bytes.baseAddress, bytes.count > 0 else { return }
     (self + offset).copyMemory(from: from, byteCount: bytes.count)
   }
@@ -149,7 +163,7 @@ public struct ChangeError: Error, Equatable, Sendable {
 
 /// Reads changes one after another.
 public struct ChangeReader {
-  private let bytes: UnsafeRawBufferPointer
+  let bytes: UnsafeRawBufferPointer
   /// Where the next change begins.
   public private(set) var offset = 0
 
@@ -171,6 +185,10 @@ public struct ChangeReader {
     case ChangeTag.horizon:
       let place = try take(ChangeSize.horizon)
       return .horizon(millis: place.load(1))
+    case ChangeTag.stage: return try stage()
+    case ChangeTag.settle: return try settle()
+    case ChangeTag.note: return try note()
+    case ChangeTag.unnote: return try unnote()
     default: throw error("has an unknown tag")
     }
   }
@@ -224,19 +242,19 @@ public struct ChangeReader {
   // MARK: Parts
 
   /// An integer of the change that begins here, before its length is known.
-  private func peek<T: FixedWidthInteger>(_: T.Type, _ at: Int) throws(ChangeError) -> T {
+  func peek<T: FixedWidthInteger>(_: T.Type, _ at: Int) throws(ChangeError) -> T {
     guard bytes.count - offset >= at + MemoryLayout<T>.size else { throw error("is cut off") }
     return (bytes.baseAddress.unsafelyUnwrapped + offset).load(at)
   }
 
   /// Steps over a change of `count` bytes and returns where it begins.
-  private mutating func take(_ count: Int) throws(ChangeError) -> UnsafeRawPointer {
+  mutating func take(_ count: Int) throws(ChangeError) -> UnsafeRawPointer {
     guard bytes.count - offset >= count else { throw error("is cut off") }
     defer { offset += count }
     return bytes.baseAddress.unsafelyUnwrapped + offset
   }
 
-  private func error(_ reason: String) -> ChangeError {
+  func error(_ reason: String) -> ChangeError {
     ChangeError(offset: offset, reason: reason)
   }
 }
@@ -248,12 +266,12 @@ extension OutcomeStatus {
 
 extension UnsafeRawPointer {
   @inline(__always)
-  fileprivate func load<T: FixedWidthInteger>(_ offset: Int) -> T {
+  func load<T: FixedWidthInteger>(_ offset: Int) -> T {
     T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
   @inline(__always)
-  fileprivate func bytes(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
+  func bytes(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: self + offset, count: count)
   }
 }

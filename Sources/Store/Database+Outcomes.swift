@@ -27,25 +27,78 @@ public enum OutcomeState {
   case neverSeen
 }
 
+/// What would become of an operation with an id just now.
+public enum Standing {
+  /// It is neither recorded nor refused.
+  case new
+  /// It ended so (`OutcomeStatus` says in which form the reply is). The answer waits for the record
+  /// `log.appended`. The pointer is valid until the next mutation.
+  case recorded(OutcomeStatus, UnsafeRawBufferPointer)
+  /// Its time is at or below the horizon. The answer waits for this record, which says so.
+  case expired(Mark?)
+  /// By its age it must be refused, after the horizon was raised to this.
+  case aged(horizonMillis: Int64)
+  /// Its time is too far ahead of the clock.
+  case future
+}
+
 extension Database {
+  /// What would become of an operation with `id`. Changes nothing, so it may be asked at any time.
+  ///
+  /// The member that a client talks to gives its wall clock. A member that votes gives nil: the
+  /// vote rests on what it has recorded and on its horizon alone, never on its clock. Members'
+  /// horizons need not be equal: a transaction needs all votes, so an operation is not executed
+  /// again as long as one member remembers it or refuses it. The no `expired` carries the voter's
+  /// horizon, and the coordinator raises its own to that (`raiseHorizon`) before it answers, so
+  /// that the refusal stands when the voter is gone.
+  public func standing(of id: OperationID, wallMillis: Int64?) -> Standing {
+    if id.unixMillis <= horizonMillis {
+      return .expired(outcomes.horizonMark == .zero ? nil : outcomes.horizonMark)
+    }
+    if let wallMillis, id.unixMillis <= wallMillis - limits.outcomesAgeMillis {
+      return .aged(horizonMillis: wallMillis - limits.outcomesAgeMillis)
+    }
+    if let outcome = outcomes.find(id) { return .recorded(outcome.status, outcome.reply) }
+    if let wallMillis, id.unixMillis - wallMillis > limits.futureMillisMax { return .future }
+    return .new
+  }
+
+  /// Raises the horizon to `millis` by a record of its own, unless it is there already. Returns the
+  /// record that a refusal by it waits for. Between transactions only. What lies below is refused
+  /// at once, and dropped in `step`. Outcomes staged by then are settled all the same.
+  @discardableResult
+  public mutating func raiseHorizon(to millis: Int64) -> Mark {
+    invariant(!transaction.isOpen, "the horizon is raised between transactions")
+    if millis > horizonMillis {
+      outcomes.raiseHorizon(to: millis)
+      logHorizon()
+    }
+    return outcomes.horizonMark
+  }
+
   /// Decides what becomes of an operation with `id`, before its transaction is begun. `wallMillis`
   /// is the wall clock. May log a record, which raises the horizon.
   public mutating func admit(_ id: OperationID, wallMillis: Int64) -> Admission {
-    if isExpired(id, wallMillis) {
-      return .expired(outcomes.horizonMark == .zero ? nil : outcomes.horizonMark)
+    switch standing(of: id, wallMillis: wallMillis) {
+    case .new: return .new
+    case .recorded(let status, let reply): return .duplicate(status, reply)
+    case .expired(let mark): return .expired(mark)
+    case .aged(let horizon): return .expired(raiseHorizon(to: horizon))
+    case .future: return .future
     }
-    if let outcome = outcomes.find(id) { return .duplicate(outcome.status, outcome.reply) }
-    return id.unixMillis - wallMillis > limits.futureMillisMax ? .future : .new
   }
 
   /// What is known of `id`. May log a record, which raises the horizon.
   public mutating func lookup(_ id: OperationID, wallMillis: Int64) -> OutcomeState {
-    if isExpired(id, wallMillis) { return .expired }
-    guard let outcome = outcomes.find(id) else { return .neverSeen }
-    switch outcome.status {
-    case .committed: return .committed(outcome.reply)
-    case .committedLargeReply: return large(outcome.reply)
-    case .aborted: return .aborted
+    switch standing(of: id, wallMillis: wallMillis) {
+    case .new, .future: return .neverSeen
+    case .recorded(.committed, let reply): return .committed(reply)
+    case .recorded(.committedLargeReply, let kept): return large(kept)
+    case .recorded(.aborted, _): return .aborted
+    case .expired: return .expired
+    case .aged(let horizon):
+      raiseHorizon(to: horizon)
+      return .expired
     }
   }
 
@@ -71,12 +124,20 @@ extension Database {
   mutating func recordOutcome(
     _ id: OperationID, _ reply: UnsafeRawBufferPointer, failed: Bool
   ) -> Bool {
-    if failed { return record(id, .aborted, reply) }
-    guard reply.count > limits.largeReplyByteCount else { return record(id, .committed, reply) }
+    withKept(reply, failed: failed) { $0.record(id, $1, $2) }
+  }
+
+  /// Gives `body` the status of an operation with this reply, and what is kept of the reply.
+  mutating func withKept(
+    _ reply: UnsafeRawBufferPointer, failed: Bool,
+    _ body: (inout Database, OutcomeStatus, UnsafeRawBufferPointer) -> Bool
+  ) -> Bool {
+    if failed { return body(&self, .aborted, reply) }
+    guard reply.count > limits.largeReplyByteCount else { return body(&self, .committed, reply) }
     var short = ByteBuffer(capacity: 16)
     short.append(little: CRC32C.checksum(reply))
     short.append(little: UInt64(reply.count))
-    return record(id, .committedLargeReply, short.bytes)
+    return body(&self, .committedLargeReply, short.bytes)
   }
 
   /// Raises the horizon to (now - `outcomesAgeMillis`) and drops what lies below, once the oldest
@@ -101,23 +162,6 @@ extension Database {
 
   private static var ageStepMillis: Int64 { 60_000 }
 
-  /// Whether the id is at or below the horizon, which is raised first as far as age demands.
-  private mutating func isExpired(_ id: OperationID, _ wallMillis: Int64) -> Bool {
-    if id.unixMillis <= horizonMillis { return true }
-    let aged = wallMillis - limits.outcomesAgeMillis
-    guard id.unixMillis <= aged else { return false }
-    raiseHorizon(to: aged)
-    return true
-  }
-
-  /// Raises the horizon by a record of its own.
-  private mutating func raiseHorizon(to millis: Int64) {
-    invariant(!transaction.isOpen, "the horizon is raised between transactions")
-    guard millis > horizonMillis else { return }
-    outcomes.raiseHorizon(to: millis)
-    logHorizon()
-  }
-
   private mutating func logHorizon() {
     log.begin()
     log.body.appendHorizon(millis: horizonMillis)
@@ -126,7 +170,7 @@ extension Database {
 
   /// Drops the oldest outcome if all together pass their bound; the horizon covers it. Returns
   /// whether it did; the horizon is then still to be logged, before anything relies on it.
-  private mutating func dropForRoom() -> Bool {
+  mutating func dropForRoom() -> Bool {
     guard outcomes.byteCount > limits.outcomeByteCountMax,
       let oldest = outcomes.oldestMillis
     else { return false }

@@ -21,7 +21,14 @@ extension Database {
       switch cursor.phase {
       case .horizon:
         buffer.appendHorizon(millis: horizonMillis)
-        cursor.phase = .entries
+        cursor.phase = .ledger
+      case .ledger:
+        cursor.position = ledger.keyspace.table.visit(
+          cursor.position, byteCountMax: byteCountMax - buffer.count
+        ) {
+          buffer.append(LedgerRecord(entry: $0))
+        }
+        if cursor.position == 0 { cursor.phase = .entries }
       case .entries:
         cursor.position = keyspace.table.visit(
           cursor.position, byteCountMax: byteCountMax - buffer.count
@@ -70,6 +77,7 @@ extension Database {
     case .horizon(let millis):
       outcomes.raiseHorizon(to: millis)
       while outcomes.dropOldest(through: millis) {}
+    case .stage, .settle, .note, .unnote: applyToLedger(change)
     }
   }
 
@@ -139,7 +147,8 @@ extension Database {
 
 /// Where a checkpoint has got to.
 public struct CheckpointCursor: Sendable {
-  enum Phase: Sendable { case horizon, entries, outcomes, done }
+  /// The ledger comes before the entries: see `Database.stage`.
+  enum Phase: Sendable { case horizon, ledger, entries, outcomes, done }
 
   /// Buckets looked at for one slice; bounds the time of a slice of a sparse table.
   static var bucketCountMax: Int { 16_384 }

@@ -13,6 +13,7 @@ extension Database {
   /// Ends the transaction. Returns the mark of its record; nil when nothing changed.
   public mutating func commit() -> Mark? {
     invariant(transaction.isOpen, "only an open transaction is committed")
+    invariant(!transaction.hasOutcomes, "outcomes are added to what other members settle")
     let isMulti = transaction.isMulti
     transaction.close()
     guard transaction.hasChanged else { return nil }
@@ -53,7 +54,7 @@ extension Database {
     while let step = transaction.pop() { undo(step) }
   }
 
-  private mutating func undo(_ step: Transaction.Undo) {
+  mutating func undo(_ step: Transaction.Undo) {
     switch step {
     case .inserted(let new):
       keyspace.remove(keyspace.table.place(of: new))

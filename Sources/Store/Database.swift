@@ -29,6 +29,7 @@ public struct Database: ~Copyable, @unchecked Sendable {
   var wallNanos: UInt64 = 0
   var transaction = Transaction()
   var outcomes: Outcomes
+  var ledger: Ledger
 
   /// An empty database whose table hashes with `hashKey`, which nobody else may know.
   public init(hashKey: SipKey, limits: DatabaseLimits, log: consuming LogWriter) {
@@ -36,6 +37,7 @@ public struct Database: ~Copyable, @unchecked Sendable {
     self.limits = limits
     self.log = log
     outcomes = Outcomes(hashKey: hashKey)
+    ledger = Ledger(hashKey: hashKey)
   }
 
   deinit {
@@ -43,6 +45,8 @@ public struct Database: ~Copyable, @unchecked Sendable {
     keyspace.free()
     var recorded = outcomes.keyspace
     recorded.free()
+    var kept = ledger.keyspace
+    kept.free()
     var transaction = transaction
     transaction.freeAll()
     for var each in remains { while each.free(entryCountMax: .max) {} }
@@ -56,6 +60,18 @@ public struct Database: ~Copyable, @unchecked Sendable {
     clockMillis = Stamp(nanos: max(wallNanos, lastStamp.nanos)).millis
   }
 
+  /// Takes another member's stamp into the hybrid clock: stamps drawn from now on are greater, and
+  /// expiry is judged at least as late as there. Between transactions only. Returns false, and does
+  /// nothing, for a stamp that no clock can have reached.
+  @discardableResult
+  public mutating func observe(stamp: Stamp) -> Bool {
+    invariant(!transaction.isOpen, "stamps are observed between transactions")
+    guard stamp <= .greatest else { return false }
+    lastStamp = max(lastStamp, stamp)
+    clockMillis = max(clockMillis, lastStamp.millis)
+    return true
+  }
+
   // MARK: Reading
 
   /// The number of entries, those that are due but not yet removed included.
@@ -64,10 +80,11 @@ public struct Database: ~Copyable, @unchecked Sendable {
   /// The number of entries that expire some day.
   public var expiringCount: Int { keyspace.heap.count }
 
-  /// The memory of entries, table, expiry heap and outcomes, of what the open transaction keeps
-  /// aside, and of what is still to be freed.
+  /// The memory of entries, table, expiry heap, outcomes and ledger, of what the open transaction
+  /// keeps aside, and of what is still to be freed.
   public var usedByteCount: Int {
-    var sum = keyspace.byteCount + outcomes.keyspace.byteCount + transaction.keptByteCount
+    var sum = keyspace.byteCount + outcomes.keyspace.byteCount + ledger.keyspace.byteCount
+    sum += transaction.keptByteCount
     for each in remains { sum += each.byteCount }
     return sum
   }
@@ -87,6 +104,10 @@ public struct Database: ~Copyable, @unchecked Sendable {
     return entry.expiry > clockMillis ? entry : nil
   }
 
+  /// The version of `key`'s entry; nil when there is none, or when it has expired by the hybrid
+  /// clock. What a prepare compares, for equality only.
+  public func version(of key: UnsafeRawBufferPointer) -> Stamp? { find(key)?.version }
+
   // MARK: Housekeeping
 
   /// Moves resizing, freeing and the ageing of outcomes on, by about `budget` entries each. To be
@@ -96,6 +117,7 @@ public struct Database: ~Copyable, @unchecked Sendable {
     invariant(!transaction.isOpen, "housekeeping is done between transactions")
     var more = keyspace.table.move(bucketCountMax: budget)
     more = outcomes.keyspace.table.move(bucketCountMax: budget) || more
+    more = ledger.keyspace.table.move(bucketCountMax: budget) || more
     if !remains.isEmpty, !remains[remains.count - 1].free(entryCountMax: budget) {
       remains.removeLast()
     }

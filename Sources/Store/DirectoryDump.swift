@@ -5,11 +5,12 @@ import Base
 ///
 /// Each line is an object with `file` and `offset` (where the record or chunk begins), and then
 /// - for a change: `record` (its log sequence number; absent in a checkpoint), `change` (`put`,
-///   `delete`, `splice`, `expire`, `flush`, `outcome`, `horizon`) and the fields of that change.
-///   Times
-///   are named by their unit; an entry without expiry has no `expiryMillis`. Bytes that are not
-///   UTF-8
-///   are in base64 in a field whose name ends in `Base64` (`keyBase64` instead of `key`);
+///   `delete`, `splice`, `expire`, `flush`, `outcome`, `horizon`, `stage`, `settle`, `note`,
+///   `unnote`) and the fields of that change. Times are named by their unit; an entry without
+///   expiry has no `expiryMillis`. Bytes that are not UTF-8 are in base64 in a field whose name
+///   ends in `Base64` (`keyBase64` instead of `key`). The id of a transaction is in hexadecimal
+///   digits. After a `stage` come the changes that it stages, a line each, which have its id in
+///   `staged`;
 /// - for the end of a log that was closed in order: `record` and `close` true;
 /// - for a checkpoint's header and footer: `checkpoint` (its number) and what they hold;
 /// - for what cannot be read: `error`, the reason. The dump goes on with what can be.
@@ -152,16 +153,27 @@ struct DirectoryDump: ~Copyable {
     _ payload: UnsafeRawBufferPointer, _ file: String, _ offset: UInt64, _ mark: Mark?,
     _ emit: Sink
   ) {
-    var reader = ChangeReader(payload)
     do {
-      while let change = try reader.next() {
-        place(file, offset)
-        if let mark { line.field("record", mark.number) }
-        describe(change)
-        line.finish(emit)
-      }
+      try run(payload, file, offset, mark, staged: nil, emit)
     } catch let flaw {
       error("no change: \(flaw.reason)", file, offset, emit)
+    }
+  }
+
+  private mutating func run(
+    _ changes: UnsafeRawBufferPointer, _ file: String, _ offset: UInt64, _ mark: Mark?,
+    staged: UnsafeRawBufferPointer?, _ emit: Sink
+  ) throws(ChangeError) {
+    var reader = ChangeReader(changes)
+    while let change = try reader.next() {
+      place(file, offset)
+      if let mark { line.field("record", mark.number) }
+      if let staged { line.field("staged", hex: staged) }
+      describe(change)
+      line.finish(emit)
+      if case .stage(let id, _, _, let inner) = change {
+        try run(inner, file, offset, mark, staged: id, emit)
+      }
     }
   }
 
@@ -197,6 +209,24 @@ struct DirectoryDump: ~Copyable {
     case .horizon(let millis):
       line.field("change", "horizon")
       line.field("millis", millis)
+    case .stage(let id, let mark, let note, _):
+      line.field("change", "stage")
+      line.field("id", hex: id)
+      line.field("stagedBy", mark.number)
+      line.field("note", bytes: note)
+    case .settle(let id, let mark, let committed, let note):
+      line.field("change", "settle")
+      line.field("id", hex: id)
+      line.field("stagedBy", mark.number)
+      line.field("decision", committed ? "commit" : "abort")
+      if let note { line.field("note", bytes: note) }
+    case .note(let id, let note):
+      line.field("change", "note")
+      line.field("id", hex: id)
+      line.field("note", bytes: note)
+    case .unnote(let id):
+      line.field("change", "unnote")
+      line.field("id", hex: id)
     }
   }
 

@@ -75,6 +75,42 @@ struct ExpiryHeap {
     return false
   }
 
+  // MARK: Visiting
+
+  /// Gives `body` the entries that expire at `limit` or before, parents before children, until it
+  /// returns false. Returns the earliest expiry after `limit`; nil when `body` ended it. `body` may
+  /// not change the heap.
+  func visitDue(through limit: Int64, _ body: (Entry) -> Bool) -> Int64? {
+    var later = Change.noExpiry
+    var position = Self.first
+    while position < end {
+      let expiry = expiry(at: position)
+      if expiry <= limit {
+        guard body(entry(at: position)) else { return nil }
+        if position * 4 - 8 < end {
+          position = position * 4 - 8
+          continue
+        }
+      } else {
+        later = min(later, expiry)
+      }
+      guard let next = successor(of: position) else { break }
+      position = next
+    }
+    return later
+  }
+
+  /// The next position in pre-order that is not below this one; nil when there is none.
+  private func successor(of position: Int) -> Int? {
+    var position = position
+    while position > Self.first {
+      // Siblings begin at multiples of four.
+      if position & 3 != 3, position + 1 < end { return position + 1 }
+      position = position / 4 + 2
+    }
+    return nil
+  }
+
   // MARK: Order
 
   private func settle(_ entry: Entry, _ expiry: Int64, at position: Int) {

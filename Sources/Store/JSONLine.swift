@@ -52,6 +52,17 @@ struct JSONLine: ~Copyable {
     }
   }
 
+  /// The bytes in hexadecimal digits.
+  mutating func field(_ name: StaticString, hex value: UnsafeRawBufferPointer) {
+    begin(name, "")
+    bytes.append(UInt8(ascii: "\""))
+    for byte in value {
+      bytes.append(Self.hexDigits.utf8Start[Int(byte >> 4)])
+      bytes.append(Self.hexDigits.utf8Start[Int(byte & 15)])
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
   // MARK: Parts
 
   private mutating func begin(_ name: StaticString, _ ending: StaticString) {

@@ -12,6 +12,10 @@ public struct LogWriter: ~Copyable {
   /// and only between `begin` and `finish`.
   public var body: ByteBuffer
 
+  /// The last record that wants to be forced now; those after it ride along with any later group.
+  public private(set) var urgent: Mark
+  /// The last record that was handed to the disk.
+  @usableFromInline private(set) var taken: Mark
   /// Where in `body` the record begun starts, or -1 between records.
   private var recordStart = -1
   /// The first record that the next forced group will make durable.
@@ -27,6 +31,8 @@ public struct LogWriter: ~Copyable {
   /// directory `identity`.
   public init(after: Mark, chain: UInt32, identity: UInt64) {
     appended = after
+    urgent = after
+    taken = after
     body = ByteBuffer()
     groupFirst = after.next
     checksum = chain
@@ -42,14 +48,39 @@ public struct LogWriter: ~Copyable {
     _ = body.extend(LogFormat.recordHeaderByteCount)
   }
 
-  /// Finishes the record begun and returns its mark.
-  public mutating func finish() -> Mark { finish(kind: .changes) }
+  /// Finishes the record begun and returns its mark; it wants to be forced now.
+  public mutating func finish() -> Mark {
+    let mark = finish(kind: .changes)
+    urgent = mark
+    return mark
+  }
+
+  /// Finishes the record begun and returns its mark; `lazily`: nobody waits for it.
+  public mutating func finish(lazily: Bool) -> Mark {
+    lazily ? finish(kind: .changes) : finish()
+  }
+
+  /// Makes every record so far want to be forced now.
+  public mutating func hurry() { urgent = appended }
 
   /// Drops the record begun, with all that was appended to it.
   public mutating func cancel() {
     invariant(recordStart >= 0, "a record is cancelled only between begin and finish")
     body.truncate(to: recordStart)
     recordStart = -1
+  }
+
+  /// Drops the end of the record begun; `byteCount` bytes of `Change`s stay.
+  mutating func truncate(recordByteCount byteCount: Int) {
+    invariant(recordStart >= 0, "a record is shortened only between begin and finish")
+    body.truncate(to: recordStart + LogFormat.recordHeaderByteCount + byteCount)
+  }
+
+  /// The `Change`s in the record begun.
+  var recordBytes: UnsafeRawBufferPointer {
+    guard recordStart >= 0 else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+    return UnsafeRawBufferPointer(
+      rebasing: body.bytes[(recordStart + LogFormat.recordHeaderByteCount)...])
   }
 
   /// The bytes of `Change`s in the record begun.
@@ -62,6 +93,13 @@ public struct LogWriter: ~Copyable {
   /// The bytes of finished records, and of the one begun, that were not taken yet.
   public var pendingByteCount: Int { body.count }
 
+  /// True when a record that was not taken yet wants to be forced now.
+  @inlinable public var isUrgent: Bool { urgent > taken }
+
+  /// The first finished record that was not taken yet; nil when all were. When nothing is urgent,
+  /// the time since this one changed says how long the oldest lazy record has waited.
+  public var firstPending: Mark? { taken < appended ? taken.next : nil }
+
   /// Moves all finished records into `group`, whose log buffer is empty, and sets its `last` and
   /// `lastChecksum`. Set `group.force` before: it decides where the next group begins. The group
   /// must be handed to the disk, and before any later one.
@@ -69,6 +107,7 @@ public struct LogWriter: ~Copyable {
     invariant(recordStart < 0, "records are taken only between records")
     invariant(group.log.isEmpty, "records are taken into an empty group")
     swap(&body, &group.log)
+    taken = appended
     group.last = appended
     group.lastChecksum = checksum
     if group.force { groupFirst = appended.next }

@@ -4,7 +4,7 @@ import Base
 ///
 /// In a transaction that may be rolled back no block leaves for good: what is replaced or removed
 /// is kept aside until the end, and the values of kept blocks are never written to. A block that
-/// the transaction made itself (`Entry.isOwned`) may be changed in place.
+/// the transaction made itself since the last savepoint (`Entry.isOwned`) may be changed in place.
 struct Transaction {
   /// One step back.
   enum Undo {
@@ -26,6 +26,14 @@ struct Transaction {
       case .flushed(let before): before.byteCount
       }
     }
+
+    /// The block that this step made.
+    var made: Entry? {
+      switch self {
+      case .inserted(let new), .replaced(_, let new): new
+      case .removed, .touched, .flushed: nil
+      }
+    }
   }
 
   var isOpen = false
@@ -34,17 +42,22 @@ struct Transaction {
   var hasChanged = false
   /// True when an entry was removed.
   var hasRemoved = false
+  /// True when an outcome was added that is not recorded here.
+  var hasOutcomes = false
   var stamp: Stamp = .zero
   var operationCount = 0
   private(set) var undo: [Undo] = []
   /// The memory of what is kept aside.
   private(set) var keptByteCount = 0
+  /// The blocks that the first steps made are not owned any more: as many.
+  private var disownedCount = 0
 
   mutating func begin(stamp: Stamp, multi: Bool) {
     isOpen = true
     isMulti = multi
     hasChanged = false
     hasRemoved = false
+    hasOutcomes = false
     self.stamp = stamp
     operationCount = 0
   }
@@ -63,20 +76,22 @@ struct Transaction {
   /// The last step not yet undone.
   mutating func pop() -> Undo? {
     guard let step = undo.popLast() else { return nil }
+    disownedCount = min(disownedCount, undo.count)
     keptByteCount -= step.keptByteCount
     return step
+  }
+
+  /// Ends the ownership of all blocks made so far: from now on they are replaced, not changed.
+  mutating func disown() {
+    for step in undo[disownedCount...] { step.made?.isOwned = false }
+    disownedCount = undo.count
   }
 
   /// Frees what was kept aside, as the transaction has committed. Flushed keyspaces go to
   /// `remains`.
   mutating func settle(_ remains: inout [Remains]) {
     guard !undo.isEmpty else { return }
-    for step in undo {
-      switch step {
-      case .inserted(let new), .replaced(_, let new): new.isOwned = false
-      case .removed, .touched, .flushed: break
-      }
-    }
+    disown()
     for step in undo {
       switch step {
       case .replaced(let old, _), .removed(let old): old.free()
@@ -86,6 +101,7 @@ struct Transaction {
     }
     undo.removeAll(keepingCapacity: undo.count <= 1024)
     keptByteCount = 0
+    disownedCount = 0
   }
 
   /// Frees what is kept aside, as the database goes away.

@@ -22,6 +22,10 @@ import Testing
           .expire(key: key, version: version, expiry: 99), .flush(version: version),
           .outcome(id: id, status: .committed, reply: bytes),
           .outcome(id: id, status: .aborted, reply: short), .horizon(millis: 1_700_000_000_000),
+          .stage(id: key, mark: Mark(9), note: bytes, changes: short),
+          .settle(id: key, mark: Mark(9), committed: true, note: bytes),
+          .settle(id: key, mark: Mark(9), committed: false, note: nil),
+          .note(id: key, note: bytes), .unnote(id: key),
         ]
         return all.map { change in
           var buffer = ByteBuffer()
@@ -55,6 +59,12 @@ import Testing
     #expect(
       Self.samples()[6] == [6, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x28, 0x27, 0x26]
         + [0x25, 0x24, 0x23, 0x22, 0x21, 1, 10, 0, 0, 0] + Self.bytes)
+    #expect(
+      Self.samples()[9] == [8, 3, 10, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0] + Self.key
+        + Self.bytes)
+    #expect(
+      Self.samples()[10] == [9, 3, 3, 10, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0] + Self.key + Self.bytes)
+    #expect(Self.samples()[13] == [11, 3] + Self.key)
   }
 
   @Test func `a change cut off anywhere is refused`() {
@@ -70,11 +80,67 @@ import Testing
     }
   }
 
+  @Test func `only changes of the data are staged, and only with versions that clocks reach`() {
+    for (index, sample) in Self.samples().enumerated() {
+      let isOfData = index < 8
+      for count in 0...1 {
+        let staged = Self.samples()[2] + Array(repeating: sample, count: count).flatMap { $0 }
+        #expect((Self.reason(ofStaging: staged) == nil) == (isOfData || count == 0), "\(sample)")
+      }
+    }
+    let late = Self.key.withUnsafeBytes { key in
+      [Stamp.greatest, Stamp(nanos: Stamp.greatest.nanos + 1)].map { version in
+        var buffer = ByteBuffer()
+        buffer.appendDelete(key: key, version: version)
+        return Array(buffer.bytes)
+      }
+    }
+    #expect(Self.reason(ofStaging: late[0]) == nil)
+    #expect(Self.reason(ofStaging: late[1])?.contains("no clock reaches") == true)
+  }
+
+  /// Why a stage with these changes is refused; nil if it is read.
+  static func reason(ofStaging changes: [UInt8]) -> String? {
+    key.withUnsafeBytes { key -> String? in
+      changes.withUnsafeBytes { changes -> String? in
+        var buffer = ByteBuffer()
+        buffer.appendStage(id: key, mark: Mark(1), note: key, changes: changes)
+        var reader = ChangeReader(buffer.bytes)
+        do throws(ChangeError) {
+          _ = try reader.next()
+          return nil
+        } catch {
+          return error.reason
+        }
+      }
+    }
+  }
+
+  @Test func `a stage is refused when its last change is cut off`() {
+    for sample in Self.samples()[..<8] {
+      for count in 1..<sample.count {
+        #expect(Self.reason(ofStaging: sample + sample[..<count])?.contains("cut off") == true)
+      }
+    }
+  }
+
+  @Test func `an id of the ledger has 1 to 32 bytes`() {
+    for count in 0...40 {
+      let isRight = (1...32).contains(count)
+      let unnote = [11, UInt8(count)] + [UInt8](repeating: 1, count: count)
+      let isRead = unnote.withUnsafeBytes { bytes in
+        var reader = ChangeReader(bytes)
+        return (try? reader.next()) != nil
+      }
+      #expect(isRead == isRight)
+    }
+  }
+
   @Test func `any bytes are read or refused, and never read past their end`() {
     var chance = Random(seed: 4)
     for _ in 0..<20_000 {
       var bytes = (0..<chance.below(60)).map { _ in UInt8(truncatingIfNeeded: chance.next()) }
-      if !bytes.isEmpty { bytes[0] = UInt8(chance.below(9)) }
+      if !bytes.isEmpty { bytes[0] = UInt8(chance.below(13)) }
       bytes.withUnsafeBytes { bytes in
         var reader = ChangeReader(bytes)
         while let change = try? reader.next() {

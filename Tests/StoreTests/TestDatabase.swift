@@ -38,6 +38,10 @@ struct TestDatabase: ~Copyable {
     Array(key.utf8).withUnsafeBytes { database.find($0)?.version }
   }
 
+  func versionOf(_ key: String) -> Stamp? {
+    Array(key.utf8).withUnsafeBytes { database.version(of: $0) }
+  }
+
   func expiry(_ key: String) -> Int64? {
     Array(key.utf8).withUnsafeBytes { database.find($0)?.expiry }
   }
@@ -64,7 +68,7 @@ struct TestDatabase: ~Copyable {
     }
   }
 
-  /// Everything, also what has expired but is still there, and the outcomes.
+  /// Everything, also what has expired but is still there, the outcomes, and the ledger.
   func dump() -> [String: String] {
     var all: [String: String] = [:]
     var position: UInt64 = 0
@@ -80,7 +84,55 @@ struct TestDatabase: ~Copyable {
         all["id \(outcome.id)"] = "\(outcome.status) \(String(bytes: outcome.reply))"
       }
     } while position != 0
+    database.visitLedger {
+      all["ledger \(String(bytes: $0.id))"] =
+        "\($0.mark.number) \(String(bytes: $0.note)) \(Array($0.changes))"
+    }
     return all
+  }
+
+  // Copies, as `#expect` takes only what can be copied.
+  var appended: Mark { database.log.appended }
+  var isUrgent: Bool { database.log.isUrgent }
+  var firstPending: Mark? { database.log.firstPending }
+
+  // MARK: The ledger
+
+  @discardableResult
+  mutating func stage(_ id: String, note: String = "", _ changes: [UInt8]) throws -> Mark {
+    try withBytes(id, note) { id, note in
+      try changes.withUnsafeBytes { try database.stage(id, note: note, changes: $0) }
+    }
+  }
+
+  @discardableResult
+  mutating func settle(_ id: String, committed: Bool, note: String? = nil) -> Mark {
+    withBytes(id, note ?? "") {
+      database.settle($0, committed: committed, note: note == nil ? nil : $1)
+    }
+  }
+
+  @discardableResult
+  mutating func note(_ id: String, _ note: String?) -> Mark {
+    withBytes(id, note ?? "") { note == nil ? database.unnote($0) : database.note($0, $1) }
+  }
+
+  mutating func addOutcome(_ id: OperationID, reply: String, failed: Bool = false) -> Bool {
+    Array(reply.utf8).withUnsafeBytes { database.addOutcome(of: id, reply: $0, failed: failed) }
+  }
+
+  /// The changes of the open transaction, which ends undone.
+  mutating func takeChanges() -> [UInt8] {
+    var buffer = ByteBuffer()
+    _ = database.takeChanges(into: &buffer)
+    return Array(buffer.bytes)
+  }
+
+  /// The changes that these operations would make.
+  mutating func changes(_ operations: [TestOperation]) -> [UInt8] {
+    database.begin(multi: true)
+    for operation in operations { _ = execute(operation) }
+    return takeChanges()
   }
 
   /// A checkpoint in slices of `byteCountMax`, `between` being called after each.
@@ -98,6 +150,13 @@ struct TestDatabase: ~Copyable {
     }
     return all
   }
+}
+
+private func withBytes<R>(
+  _ a: String, _ b: String,
+  _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws -> R
+) rethrows -> R {
+  try Array(a.utf8).withUnsafeBytes { a in try Array(b.utf8).withUnsafeBytes { try body(a, $0) } }
 }
 
 /// An operation that owns its bytes.
