@@ -50,6 +50,7 @@ import SimKit
   private static func run(_ seeds: ClosedRange<UInt64>, prints: Bool) {
     var total = SimulationStatistics()
     for seed in seeds { runOne(seed, prints: prints, &total) }
+    checkDecided(total)
     print("seeds \(seeds.lowerBound)-\(seeds.upperBound) passed\n\(total.text)")
   }
 
@@ -62,7 +63,15 @@ import SimKit
       runOne(seed, prints: false, &total)
       seed += 1
     }
+    checkDecided(total)
     print("\(seed - first) seeds from \(first) on passed\n\(total.text)")
+  }
+
+  /// Ends the process when too many histories were given up.
+  private static func checkDecided(_ total: SimulationStatistics) {
+    guard total.givesUpTooOften else { return }
+    print("FAILED: too many histories were given up\n\(total.text)")
+    exit(1)
   }
 
   /// Runs one seed; ends the process when it fails. The seed is said first, for a trap says nothing.
@@ -72,7 +81,10 @@ import SimKit
     let result = Simulation.run(seed: seed, prints: prints)
     total += result.statistics
     guard let failure = result.failure else {
-      return print("passed, trace \(String(result.hash, radix: 16))")
+      let undecided = result.statistics.undecidedHistories
+      return print(
+        "passed, trace \(String(result.hash, radix: 16))"
+          + (undecided > 0 ? ", \(undecided) histories given up" : ""))
     }
     print("FAILED, trace \(String(result.hash, radix: 16))\n\(failure)")
     exit(1)

@@ -12,12 +12,6 @@ indirect enum Reply: Hashable {
     return false
   }
 
-  /// Bytes of a value.
-  var byteCount: Int {
-    if case .bulk(let bytes) = self { return bytes.count }
-    return 0
-  }
-
   /// The first word of an error.
   var errorCode: String? {
     guard case .error(let text) = self else { return nil }

@@ -120,17 +120,17 @@ final class Workload {
     guard let version = group.versions[slot], chance.chance(1, in: 2) else {
       return SimCommand(slot: slot, verb: .getVersion)
     }
-    return SimCommand(slot: slot, verb: .compareAndSet(version: version, value()))
+    return SimCommand(slot: slot, verb: .compareAndSet(version: version, Payload(value())))
   }
 
   private func plainCommand(slot: Int) -> SimCommand {
     let verb: SimCommand.Verb
     switch chance.below(14) {
     case 0...3: verb = .get
-    case 4...6: verb = .set(value(), expiryMillis: nil)
-    case 7: verb = .set(Array("\(chance.below(100))".utf8), expiryMillis: nil)
-    case 8: verb = .setIfAbsent(value())
-    case 9: verb = .update(value())
+    case 4...6: verb = .set(Payload(value()), expiryMillis: nil)
+    case 7: verb = .set(Payload(Array("\(chance.below(100))".utf8)), expiryMillis: nil)
+    case 8: verb = .setIfAbsent(Payload(value()))
+    case 9: verb = .update(Payload(value()))
     case 10: verb = chance.chance(1, in: 2) ? .delete : .getDelete
     case 11: verb = .append(token())
     default: verb = .increment(Int64(chance.within(-3...9)))
@@ -142,7 +142,7 @@ final class Workload {
     let verb: SimCommand.Verb
     switch chance.below(8) {
     case 0...2: verb = .get
-    case 3...4: verb = .set(value(), expiryMillis: Int64(chance.within(1...2_000)))
+    case 3...4: verb = .set(Payload(value()), expiryMillis: Int64(chance.within(1...2_000)))
     case 5: verb = .expire(millis: Int64(chance.within(1...2_000)))
     case 6: verb = .persist
     default: verb = .append(token())

@@ -28,10 +28,14 @@ struct Call {
   /// The stream that it was sent over if it was sent once: what went over one stream had its effect
   /// in the order of serials, up to some call and none after it. 0: no order.
   var stream = 0
-  /// Bytes of its values and replies.
-  var byteCount = 0
   /// The least and the greatest time (Unix milliseconds) by which the node can have judged expiry.
   var clockMillis: ClosedRange<Int64> = 0...0
+
+  /// It was answered, and only reads: it changes nothing whatever the keys hold.
+  var onlyReads: Bool {
+    guard case .replied = outcome else { return false }
+    return commands.allSatisfy { $0.verb == .get }
+  }
 
   var text: String {
     let body = commands.map(\.text).joined(separator: "; ")
@@ -76,10 +80,6 @@ final class History {
     calls[index].ended = instant
     calls[index].clockMillis = clockMillis
     calls[index].stream = stream
-    calls[index].byteCount = calls[index].commands.reduce(0) { $0 + $1.byteCount }
-    if case .replied(let replies) = outcome {
-      calls[index].byteCount += replies.reduce(0) { $0 + $1.byteCount }
-    }
   }
 
   var hasOpenCalls: Bool { calls.contains { $0.ended == .never } }

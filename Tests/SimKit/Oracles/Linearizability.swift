@@ -3,146 +3,91 @@ import Base
 /// What a checker answers about one history.
 enum Verdict: Equatable {
   case passed
-  /// A sentence, the calls around it and the two states.
+  /// A sentence, the calls around it and the states.
   case failed(String)
-  /// The search grew over its bound; counted, and rare enough to say so.
+  /// The search grew over its bound; counted, and more than a few fail the run.
   case undecided
+}
+
+/// A death of the node after which what it did since `floor` may be gone: all of it, or the part
+/// behind some moment. What had been answered before `floor` is not.
+struct Loss: Hashable {
+  var instant: Instant
+  var floor: Instant
 }
 
 /// Decides whether a history is linearizable: whether each call can be thought to happen at one
 /// instant between its ends so that the model answers what the clients saw.
 ///
 /// The calls' ends are visited in the order of time (Wing and Gong 1993, with Lowe's just-in-time
-/// order and memoisation, 2017). At each moment the checker holds all *configurations*: a state, and
-/// which of the calls under way have had their effect. Only when a call returns must it have had it,
-/// so calls are given their effect there and not earlier; configurations reached twice are kept once.
+/// order, 2017): only when a call returns must it have had its effect, so calls are given theirs
+/// there and not earlier. What has been decided at a moment is a *configuration*: the state, and which
+/// of the calls under way have had their effect. The search goes into the depth, so that a right
+/// history is told by the first order found, and goes nowhere twice: configurations are remembered,
+/// states are numbered, and what a call does to a state is worked out once.
+///
 /// A call whose outcome is unknown may have had its effect, or none, until its end. Calls that one
-/// client pipelined on one stream are kept in their order, which spares most of the search.
+/// client pipelined on one stream are kept in their order. A read that fits is taken at once, since it
+/// stands in nobody's way; an unknown call that would change nothing is not taken at all, and of two
+/// configurations that differ only in unknown calls the one that has had fewer can do all that the
+/// other can.
+///
+/// With weak durability a death of the node takes the state back to one of those since its floor: to
+/// a prefix of what was done, never to anything else. Then the states since are part of the
+/// configuration (`Trail`).
 struct Linearizability {
-  /// Configurations held at once before the search gives up.
-  var configurationCountMax = 10_000
-  /// Steps of the model over the whole history before it gives up; large values count for more.
-  var stepCountMax = 60_000
+  /// Configurations looked at before the search gives up.
+  var configurationCountMax = 3_000_000
 
-  private struct Configuration: Hashable {
-    var state: GroupState
-    /// Calls under way that have had their effect: a bit for each place in `open`.
-    var done: UInt64
-  }
-
-  private struct Moment {
-    var instant: Instant
-    var call: Int
-    var isEnd: Bool
-  }
-
-  func check(_ history: History) -> Verdict {
-    let calls = history.calls
-    // Which call has which bit while it is under way.
-    var open: [Int?] = []
-    var frontier = [
-      Configuration(
-        state: GroupState(keys: Array(repeating: .absent, count: history.keyCount)), done: 0)
-    ]
-    var stepsLeft = stepCountMax
-    for moment in moments(calls) {
-      if !moment.isEnd {
-        let place = open.firstIndex { $0 == nil } ?? open.count
-        guard place < 64 else { return .undecided }
-        if place == open.count { open.append(moment.call) } else { open[place] = moment.call }
-        continue
-      }
-      let place = open.firstIndex { $0 == moment.call }!
-      let before = frontier
-      guard let after = finish(place, open, calls, frontier, &stepsLeft) else { return .undecided }
-      if after.isEmpty { return .failed(explain(history, moment.call, open, before)) }
-      frontier = after
-      open[place] = nil
+  /// Answers at once when an order is found without the unknown calls whose values nobody has seen:
+  /// each of them may have had no effect. Otherwise all of them are tried.
+  func check(_ history: History, losses: [Loss] = []) -> Verdict {
+    let sight = Sight(history.calls)
+    let unseen = Set(history.calls.indices.filter { sight.hides(history.calls[$0]) })
+    if !unseen.isEmpty,
+      search(history, losses, without: unseen, configurationCountMax / 4)?.0 == .found
+    {
+      return .passed
     }
-    return .passed
-  }
-
-  /// Begins and ends of calls by time; at one instant begins come first, so that calls which only
-  /// touch count as concurrent.
-  private func moments(_ calls: [Call]) -> [Moment] {
-    var moments: [Moment] = []
-    for (index, call) in calls.enumerated() {
-      if case .notApplied = call.outcome { continue }
-      // A read that nobody saw the answer of says nothing.
-      if call.outcome == .unknown, !call.commands.contains(where: \.changes) { continue }
-      moments.append(Moment(instant: call.invoked, call: index, isEnd: false))
-      moments.append(Moment(instant: call.ended, call: index, isEnd: true))
+    guard let (answer, search) = search(history, losses, without: [], configurationCountMax) else {
+      return .undecided
     }
-    return moments.sorted { a, b in
-      if a.instant != b.instant { return a.instant < b.instant }
-      if a.isEnd != b.isEnd { return b.isEnd }
-      return a.call < b.call
+    switch answer {
+    case .found: return .passed
+    case .none: return .failed(explain(history, search))
+    case .gaveUp: return .undecided
     }
   }
 
-  /// All configurations in which the call at `place` has had its effect (or, if its outcome is
-  /// unknown, may have), with its bit cleared; nil when there are too many.
-  private func finish(
-    _ place: Int, _ open: [Int?], _ calls: [Call], _ frontier: [Configuration],
-    _ stepsLeft: inout Int
-  ) -> [Configuration]? {
-    let bit: UInt64 = 1 << UInt64(place)
-    let isUnknown = calls[open[place]!].outcome == .unknown
-    let earlier = open.map { predecessors(of: $0, open, calls) }
-    // If it never has an effect, nothing else need happen on its account.
-    var finished = isUnknown ? frontier.filter { $0.done & bit == 0 } : []
-    var isFinished = Set(finished)
-    var pending = frontier
-    var seen = Set(frontier)
-    while let configuration = pending.popLast() {
-      if configuration.done & bit != 0 {
-        var closed = configuration
-        closed.done &= ~bit
-        if isFinished.insert(closed).inserted { finished.append(closed) }
-        continue
-      }
-      for (index, call) in open.enumerated() {
-        guard let call, configuration.done >> UInt64(index) & 1 == 0 else { continue }
-        guard configuration.done & earlier[index] == earlier[index] else { continue }
-        stepsLeft -= 1 + calls[call].byteCount >> 10
-        for state in Model.steps(configuration.state, calls[call]) {
-          let next = Configuration(
-            state: state, done: configuration.done | 1 << UInt64(index))
-          guard seen.insert(next).inserted else { continue }
-          pending.append(next)
-        }
-      }
-      if seen.count > configurationCountMax || stepsLeft < 0 { return nil }
-    }
-    return finished
+  /// Nil when too many calls are under way at once.
+  private func search(
+    _ history: History, _ losses: [Loss], without unseen: Set<Int>, _ countMax: Int
+  ) -> (LinearizabilitySearch.Answer, LinearizabilitySearch)? {
+    guard let timeline = Timeline(history.calls, losses, without: unseen) else { return nil }
+    var search = LinearizabilitySearch(
+      calls: history.calls, timeline: timeline, keyCount: history.keyCount,
+      configurationCountMax: countMax)
+    let answer = search.run()
+    return (answer, search)
   }
 
-  /// The places of the calls under way that must have their effect before `call`.
-  private func predecessors(of call: Int?, _ open: [Int?], _ calls: [Call]) -> UInt64 {
-    guard let call, calls[call].stream != 0 else { return 0 }
-    var places: UInt64 = 0
-    for (place, other) in open.enumerated() {
-      guard let other, calls[other].stream == calls[call].stream,
-        calls[other].outcome != .unknown,
-        calls[other].serial < calls[call].serial
-      else { continue }
-      places |= 1 << UInt64(place)
-    }
-    return places
-  }
-
-  private func explain(
-    _ history: History, _ call: Int, _ open: [Int?], _ before: [Configuration]
-  ) -> String {
+  private func explain(_ history: History, _ search: LinearizabilitySearch) -> String {
+    let step = search.timeline.steps[search.furthest]
+    let open = step.pending.map(\.call).sorted()
     var text = "no order of the calls on group \(history.name) explains\n  "
-    text += history.calls[call].text + "\n under way:"
-    for case let index? in open where index != call { text += "\n  " + history.calls[index].text }
+    switch step.action {
+    case .end(let call, _): text += history.calls[call].text
+    case .loss: text += "what follows a death of the node"
+    case .floor: text += "what follows a force"
+    }
+    text += "\n under way:"
+    for call in open { text += "\n  " + history.calls[call].text }
     text += "\n before it, by time of end:"
-    let earlier = history.calls.filter { $0.ended <= history.calls[call].ended }
+    let earlier = history.calls.filter { $0.ended <= step.instant }
       .sorted { ($0.ended, $0.serial) < ($1.ended, $1.serial) }
     for call in earlier.suffix(12) { text += "\n  " + call.text }
-    text += "\n states that were possible (\(before.count)):"
-    for configuration in before.prefix(6) { text += "\n  " + configuration.state.text }
+    text += "\n states that were possible, some:"
+    for state in search.statesAtFurthest { text += "\n  " + state.text }
     return text
   }
 }

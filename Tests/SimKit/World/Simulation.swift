@@ -51,6 +51,10 @@ public struct SimulationStatistics: Sendable, Equatable {
   /// Bits flipped to see whether damage is found.
   public var flippedBits = 0
 
+  /// The checker gave up more histories than one, and more than one in a thousand: then passing says
+  /// too little, and the run fails.
+  public var givesUpTooOften: Bool { undecidedHistories > 1 + histories / 1_000 }
+
   /// Nothing yet.
   public init() {}
 
