@@ -131,9 +131,7 @@ extension Client {
   /// The reply, unless it is an error.
   func accepted(_ reply: Reply, _ effect: Command.Effect) throws(ClientError) -> Reply {
     guard case .error(let serverError) = reply else { return reply }
-    var error = ClientError(serverError)
-    if effect == .change { error.id = lastID }
-    throw error
+    throw ClientError(serverError, id: effect == .change ? lastID : nil)
   }
 
   /// The value, or the error for a reply of another kind than the command has.

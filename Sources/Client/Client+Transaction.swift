@@ -55,8 +55,7 @@ extension Client {
 
   /// The error of a transaction; what a step was refused for says more than the refusal of all.
   private func aborted(_ error: ServerError, because first: ServerError?) -> ClientError {
-    var result = ClientError(error)
-    result.id = lastID
+    var result = ClientError(error, id: lastID)
     if result.reason == .aborted, let first {
       let cause = ClientError(first)
       if cause.reason == .refused { result.reason = .refused }

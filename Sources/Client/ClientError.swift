@@ -67,13 +67,17 @@ extension ClientError: CustomStringConvertible {
 }
 
 extension ClientError {
-  /// The error for a server's error reply to a request that was sent once.
-  public init(_ error: ServerError) {
-    let (reason, outcome) = Self.meaning(of: error.code)
+  /// The error for a server's error reply to a request that was sent once; `id` is the one that was
+  /// made for it.
+  public init(_ error: ServerError, id: OperationID? = nil) {
+    var (reason, outcome) = Self.meaning(of: error)
+    // Of somebody's id the server has forgotten what it may have known. A new one, refused, was
+    // not executed, and never will be.
+    if error.code == "IDEXPIRED", id != nil { outcome = .notApplied }
     let usesSentence = reason == .missing || reason == .aborted
     self.init(
       reason, outcome, Self.withoutOutcome(usesSentence ? error.sentence : error.text),
-      serverError: error)
+      serverError: error, id: id)
   }
 
   /// Servers say the outcome too, but only for the copy that they answer.
@@ -84,13 +88,20 @@ extension ClientError {
     return text
   }
 
-  /// What the code word of an error reply means. Unknown words are errors that changed nothing.
-  private static func meaning(of code: String) -> (Reason, Outcome) {
-    switch code {
+  /// The reply did not fit a message; the word after the code says what became of the request.
+  private static func tooLargeOutcome(_ error: ServerError) -> Outcome {
+    let word = error.sentence.prefix { $0 != ";" }
+    return Outcome(rawValue: String(word)) ?? .unknown
+  }
+
+  /// What an error reply means, by its code word. Unknown words are errors that changed nothing.
+  private static func meaning(of error: ServerError) -> (Reason, Outcome) {
+    switch error.code {
     case "NOTFOUND", "CONDITION": (.missing, .notApplied)
     case "EXECABORT", "ABORTED": (.aborted, .notApplied)
     case "DUPLICATE": (.replyNotKept, .applied)
-    case "TOOLARGE": (.server, .applied)  // Only the reply did not fit a message.
+    case "TOOLARGE": (.server, tooLargeOutcome(error))
+    case "IDEXPIRED": (.server, .unknown)
     case "INDOUBT": (.noAnswer, .unknown)
     case "NOAUTH", "WRONGPASS", "NOPERM", "OOM", "NOSPACE", "READONLY", "LOADING", "UNAVAILABLE",
       "MISCONF", "DENIED":

@@ -15,6 +15,7 @@ struct Gate: ~Copyable {
     var mark: Mark
     var link: LinkID
     var byteCount: Int
+    var tellsChange: Bool
   }
 
   private var entries: [Entry] = []
@@ -27,10 +28,13 @@ struct Gate: ~Copyable {
 
   /// Queues bytes for a link behind `mark`, which is never below an earlier one.
   ///
+  /// `tellsChange`: they are the reply to a UDP request that changed something.
   /// True when they make a run of their own, which `front` gives once; false when they go with the
   /// run before.
   @discardableResult
-  mutating func hold(_ reply: UnsafeRawBufferPointer, for link: LinkID, until mark: Mark) -> Bool {
+  mutating func hold(
+    _ reply: UnsafeRawBufferPointer, for link: LinkID, until mark: Mark, tellsChange: Bool = false
+  ) -> Bool {
     invariant(
       isEmpty || entries[entries.count - 1].mark <= mark, "marks at the gate only rise")
     bytes.append(reply)
@@ -38,15 +42,19 @@ struct Gate: ~Copyable {
       entries[entries.count - 1].byteCount += reply.count
       return false
     }
-    entries.append(Entry(mark: mark, link: link, byteCount: reply.count))
+    entries.append(
+      Entry(mark: mark, link: link, byteCount: reply.count, tellsChange: tellsChange))
     return true
   }
 
   /// The first waiting run if its mark is durable.
-  func front(durable: Mark) -> (link: LinkID, bytes: UnsafeRawBufferPointer)? {
+  func front(
+    durable: Mark
+  ) -> (link: LinkID, bytes: UnsafeRawBufferPointer, tellsChange: Bool)? {
     guard !isEmpty, entries[head].mark <= durable else { return nil }
     let entry = entries[head]
-    return (entry.link, UnsafeRawBufferPointer(rebasing: bytes.bytes[0..<entry.byteCount]))
+    let run = UnsafeRawBufferPointer(rebasing: bytes.bytes[0..<entry.byteCount])
+    return (entry.link, run, entry.tellsChange)
   }
 
   mutating func dropFront() {

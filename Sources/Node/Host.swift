@@ -195,22 +195,21 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   private mutating func sendRequestOutput(on id: LinkID, at now: Moment) {
     guard node.output.count > 0 else { return }
-    sendReply(of: node.output.count, on: id, at: now)
+    let count = node.output.count
+    node.counters.outputBytes &+= UInt64(count)
+    if case .tooLarge = link.send(node.output.bytes, on: id, at: now) {
+      sendTooLarge(count, on: id, tellsChange: node.requestHasChanged, at: now)
+    }
     node.output.removeAll()
   }
 
-  private mutating func sendReply(of count: Int, on id: LinkID, at now: Moment) {
-    node.counters.outputBytes &+= UInt64(count)
-    if case .tooLarge = link.send(node.output.bytes, on: id, at: now) {
-      sendTooLarge(count, on: id, at: now)
-    }
-  }
-
-  private mutating func sendTooLarge(_ count: Int, on id: LinkID, at now: Moment) {
+  private mutating func sendTooLarge(
+    _ count: Int, on id: LinkID, tellsChange: Bool, at now: Moment
+  ) {
     var error = ByteBuffer()
     error.reply(
-      error: "TOOLARGE applied; the reply of \(count) bytes exceeds a UDP message's "
-        + "\(link.messageByteCountMax); ask over TCP")
+      error: "TOOLARGE \(tellsChange ? "applied" : "not-applied"); the reply of \(count) bytes "
+        + "exceeds a UDP message's \(link.messageByteCountMax); ask over TCP")
     _ = link.send(error.bytes, on: id, at: now)
   }
 
@@ -253,11 +252,11 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   /// Sends what waited at the gate and is durable now.
   mutating func release(at now: Moment) {
-    while let (id, bytes) = node.gate.front(durable: node.durable) {
+    while let (id, bytes, tellsChange) = node.gate.front(durable: node.durable) {
       node.counters.outputBytes &+= UInt64(bytes.count)
       let count = bytes.count
       if case .tooLarge = link.send(bytes, on: id, at: now) {
-        sendTooLarge(count, on: id, at: now)
+        sendTooLarge(count, on: id, tellsChange: tellsChange, at: now)
       }
       node.gate.dropFront()
       node.released(id, byteCount: count)

@@ -11,6 +11,7 @@ extension Node {
     plain: Bool, passwordAccepted: Bool? = nil
   ) {
     counters.requests &+= 1
+    requestHasChanged = false
     counters.inputBytes &+= UInt64(bytes.count)
     let session = datagramSession
     session.pointee.endpoint = endpoint
@@ -25,7 +26,9 @@ extension Node {
     while at < bytes.count, !run.isOver {
       if isOverBound(logSince: before) {
         output.removeAll()
-        fail("TOOLARGE unknown; this UDP message asks for too much at once; ask over TCP")
+        // Of its changes some were executed, some not.
+        let outcome = requestHasChanged ? "unknown" : "not-applied"
+        fail("TOOLARGE \(outcome); this UDP message asks for too much at once; ask over TCP")
         break
       }
       let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
@@ -53,7 +56,9 @@ extension Node {
       return
     }
     if takeGateStart(), let database {
-      gate.hold(output.bytes, for: link, until: database.pointee.log.appended)
+      gate.hold(
+        output.bytes, for: link, until: database.pointee.log.appended,
+        tellsChange: requestHasChanged)
       output.removeAll()
     }
   }
@@ -105,7 +110,10 @@ extension Node {
       run.idUsed = true
       operationID = run.id
     }
+    let isQueued = session.pointee.queue != nil && !parser.arguments[0].isWord("exec")
+    let isChange = !isQueued && changesData(parser.arguments[0])
     executeOne(session)
+    if isChange, !failed { requestHasChanged = true }
     operationID = nil
     session.pointee.closing = false
   }

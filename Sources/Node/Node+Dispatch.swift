@@ -29,12 +29,7 @@ extension Node {
       session.pointee.queue?.failed = true
       return
     }
-    if let refusal = refusal(flags) {
-      // What was executed under this id is answered as it was then, room or not.
-      if let id = operationID, session.pointee.queue == nil, !admit(id) { return }
-      session.pointee.queue?.failed = true
-      return fail(refusal)
-    }
+    if let refusal = refusal(flags) { return refuse(refusal, session) }
     if session.pointee.queue != nil {
       if flags.contains(.noMulti) { return failInsideMulti(spec.pointee.command, session) }
       if !flags.contains(.notQueued) { return enqueue(session) }
@@ -62,13 +57,25 @@ extension Node {
   }
 
   /// Why a command that grows the data is refused now, or nil.
-  @inline(__always) func refusal(_ flags: CommandFlags) -> String? {
+  @inline(__always) func refusal(_ flags: CommandFlags) -> RoomRefusal? {
     guard flags.contains(.denyOOM), let database else { return nil }
-    if database.pointee.usedByteCount > control.memoryByteCountMax {
-      return "OOM command not allowed when used memory > 'maxmemory'."
+    if database.pointee.usedByteCount > control.memoryByteCountMax { return .memory }
+    return noSpace ? .disk : nil
+  }
+
+  /// Answers a command for which there is no room. Under an id, what was executed before is
+  /// answered as it was then, room or not; otherwise the refusal is recorded, so that a late copy
+  /// finds it when there is room again. Not so on a full disk, where what is reserved for deletes
+  /// would go to refusals: there only the client can end its id, by sealing it.
+  private mutating func refuse(_ refusal: RoomRefusal, _ session: SessionPointer) {
+    guard session.pointee.queue == nil else {
+      session.pointee.queue!.failed = true
+      return fail(refusal.text(isCertain: true))
     }
-    if noSpace { return "NOSPACE the disk is full; reads and deletes go on (not-applied)" }
-    return nil
+    if let id = operationID, !admit(id) { return }
+    let start = output.count
+    fail(refusal.text(isCertain: operationID == nil))
+    if let id = operationID, refusal == .memory { recordNothingDone(as: id, from: start) }
   }
 
   /// Runs a command, changes in a transaction of their own unless one is open.
@@ -117,6 +124,14 @@ extension Node {
       database, as: id, reply: UnsafeRawBufferPointer(rebasing: output.bytes[start...]),
       failed: failed)
     if mark != nil || database.pointee.log.appended > durable { replyWaits = true }
+  }
+
+  /// Records the answer from `start` on under an id for which nothing was done, so that no other
+  /// copy does anything.
+  mutating func recordNothingDone(as id: OperationID, from start: Int) {
+    let database = database.unsafelyUnwrapped
+    database.pointee.begin(multi: false)
+    conclude(database, as: id, from: start)
   }
 
   // MARK: Errors
@@ -205,6 +220,21 @@ extension Node {
     case .tooLarge: "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
     case .transactionTooLarge: "ERR transaction exceeds its bound of bytes or operations"
     case .versionMismatch: "CONFLICT the key has another version (not-applied)"
+    }
+  }
+}
+
+/// Which room a command that grows the data lacks.
+enum RoomRefusal {
+  case memory, disk
+
+  /// The error. Under an id a full disk's refusal is not certain for good, as it is not recorded.
+  func text(isCertain: Bool) -> String {
+    switch self {
+    case .memory: "OOM command not allowed when used memory > 'maxmemory'."
+    case .disk:
+      "NOSPACE the disk is full; reads and deletes go on "
+        + (isCertain ? "(not-applied)" : "(unknown)")
     }
   }
 }

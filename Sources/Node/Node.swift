@@ -50,9 +50,13 @@ struct Node: ~Copyable {
   var failed = false
   /// The open transaction passed its bound: it is undone as a whole.
   var overflowed = false
+  /// The open transaction came to a command for which there is no room.
+  var lacksRoom: RoomRefusal?
   var resp: UInt8 = 2
   /// A transaction of the database is open.
   var inTransaction = false
+  /// A command of the UDP request at hand that may change data was executed.
+  var requestHasChanged = false
   /// The id under which the command at hand is recorded.
   var operationID: OperationID?
   /// Offset in `output` from which replies must wait at the gate; -1: none.

@@ -89,6 +89,9 @@ public struct Database: ~Copyable, @unchecked Sendable {
     return sum
   }
 
+  /// What the recorded outcomes take of that.
+  public var outcomesUsedByteCount: Int { outcomes.keyspace.byteCount }
+
   /// The number of recorded outcomes.
   public var outcomeCount: Int { outcomes.keyspace.table.count }
   /// Their memory, as it is bounded by `outcomeByteCountMax`.

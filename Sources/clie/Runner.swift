@@ -117,9 +117,7 @@ struct Runner: ~Copyable {
   private mutating func execute(_ command: Command) throws(ClientError) -> Reply {
     let reply = try client.execute(command)
     guard let serverError = reply.error else { return reply }
-    var error = ClientError(serverError)
-    if command.effect == .change { error.id = client.lastID }
-    throw error
+    throw ClientError(serverError, id: command.effect == .change ? client.lastID : nil)
   }
 }
 

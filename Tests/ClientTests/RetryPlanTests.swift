@@ -89,9 +89,10 @@ import Testing
     ("NOAUTH Authentication required.", .refused, .notApplied),
     ("WRONGPASS invalid", .refused, .notApplied), ("OOM x", .refused, .notApplied),
     ("NOSPACE x", .refused, .notApplied), ("UNAVAILABLE x", .refused, .notApplied),
-    ("TOOLARGE applied; x", .server, .applied),
+    ("TOOLARGE applied; x", .server, .applied), ("TOOLARGE unknown; x", .server, .unknown),
+    ("TOOLARGE not-applied; x", .server, .notApplied), ("TOOLARGE", .server, .unknown),
     ("DUPLICATE applied; x", .replyNotKept, .applied), ("INDOUBT x", .noAnswer, .unknown),
-    ("IDEXPIRED x", .server, .notApplied), ("WRONGTYPE x", .server, .notApplied),
+    ("IDEXPIRED x", .server, .unknown), ("WRONGTYPE x", .server, .notApplied),
     ("ERR syntax error", .server, .notApplied),
   ])
   func `Every code word has a meaning`(
@@ -99,6 +100,12 @@ import Testing
   ) {
     let error = ClientError(ServerError(text))
     #expect(error.reason == reason && error.outcome == outcome)
+  }
+
+  @Test func `An id made for the request and refused as too old was not applied`() {
+    let id = OperationID(unixMillis: 1, random: 2, 3)
+    let error = ClientError(ServerError("IDEXPIRED the id is old (unknown)"), id: id)
+    #expect(error.description == "IDEXPIRED the id is old (not-applied)" && error.id == id)
   }
 
   @Test func `An outcome said by the server is not said twice`() {

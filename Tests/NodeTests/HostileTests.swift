@@ -29,6 +29,64 @@ import Testing
         .hasPrefix("-OOM"))
   }
 
+  @Test func `A refusal for lack of memory ends its id`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    #expect(bench.ask("CONFIG SET maxmemory 1", on: link) == "+OK")
+    #expect(bench.ask("ONCE \(id) APPEND k abc", on: link).hasPrefix("-OOM"))
+    let message = "MULTI\r\nSET k v\r\nEXEC\r\n"
+    let other = OperationID(unixMillis: 1_700_000_000_000, random: 3, 4)
+    #expect(bench.request(message, id: other).contains("-EXECABORT"))
+    #expect(bench.ask("CONFIG SET maxmemory 1000000000", on: link) == "+OK")
+    // Late copies, now that there is room.
+    #expect(bench.ask("ONCE \(id) APPEND k abc", on: link).hasPrefix("-OOM"))
+    #expect(bench.ask("OUTCOME \(id)", on: link) == "$7;aborted")
+    #expect(bench.request(message, id: other).contains("-EXECABORT"))
+    #expect(bench.ask("EXISTS k", on: link) == ":0")
+  }
+
+  @Test func `A transaction that was executed is answered as before when there is no room`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    let other = OperationID(unixMillis: 1_700_000_000_000, random: 3, 4)
+    let message = "MULTI\r\nAPPEND k abc\r\nEXEC\r\n"
+    #expect(bench.request(message, id: other).hasSuffix("*1;:3;"))
+    #expect(bench.ask("CONFIG SET maxmemory 1", on: link) == "+OK")
+    #expect(bench.request(message, id: other).hasSuffix("*1;:3;"))
+  }
+
+  @Test func `A refusal for a full disk is uncertain under an id, and leaves what is reserved`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    #expect(bench.ask("SET k v", on: link) == "+OK")
+    let before = bench.host.node.database!.pointee.log.appended
+    bench.host.node.noSpace = true
+    #expect(bench.host.node.refusal([.denyOOM]) == .disk)
+    let plain = bench.host.node.refusal([.denyOOM])?.text(isCertain: true)
+    #expect(plain?.hasSuffix("(not-applied)") == true)
+    for command in ["ONCE \(id) APPEND k abc", "MULTI\r\nAPPEND k abc\r\nONCE \(id) EXEC"] {
+      bench.host.node.noSpace = true
+      bench.host.link.events.append((.received(link), Array((command + "\r\n").utf8)))
+      _ = bench.host.turn()
+      #expect(bench.take(link).hasSuffix("(unknown);"))
+    }
+    let after = bench.host.node.database!.pointee.log.appended
+    #expect(before == after)
+  }
+
+  @Test func `A reply too large for UDP says applied only of a change`() {
+    var bench = NodeBench()
+    #expect(bench.request("SETRANGE k 999999 x\r\n") == ":1000000;")
+    #expect(bench.request("MGET k k\r\n").hasPrefix("-TOOLARGE not-applied; "))
+    #expect(bench.request("MGET k k\r\nAPPEND k x\r\n").hasPrefix("-TOOLARGE not-applied; "))
+    let mixed = "APPEND k x\r\nMGET k k\r\nAPPEND k x\r\n"
+    #expect(bench.request(mixed).hasPrefix("-TOOLARGE unknown; "))
+    #expect(bench.request("APPEND k x\r\nMGET k k\r\n").hasPrefix("-TOOLARGE applied; "))
+    let transaction = "MULTI\r\nAPPEND k x\r\nMGET k k\r\nEXEC\r\n"
+    #expect(bench.request(transaction).hasPrefix("-TOOLARGE applied; "))
+    #expect(bench.request("INCR k\r\nMGET k k\r\n").hasPrefix("-TOOLARGE not-applied; "))
+  }
+
   @Test func `Why a transaction failed is told when what it saw is durable`() {
     var bench = NodeBench()
     let (writer, reader) = (bench.connect(), bench.connect())
@@ -72,7 +130,7 @@ import Testing
     var bench = NodeBench()
     #expect(bench.request("SETRANGE k 999999 x\r\n") == ":1000000;")
     let reply = bench.request(String(repeating: "GET k\r\n", count: 10_000))
-    #expect(reply.hasPrefix("-TOOLARGE unknown"))
+    #expect(reply.hasPrefix("-TOOLARGE not-applied"))
   }
 
   @Test func `With every-second what was written is forced though nothing more comes`() {

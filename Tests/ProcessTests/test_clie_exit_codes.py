@@ -250,6 +250,15 @@ def test_a_refused_id_ends_with_7_and_was_not_applied(flag, code):
     check(run, 7, stderr=b"clie: " + code + b" the id (not-applied)\n")
 
 
+def test_an_id_of_ones_own_refused_as_too_old_ends_with_5(way):
+    """The server has forgotten what became of it; who made the id may have sent it before."""
+    old = "0" * 11 + "17" + "abc8def0123456789ab"
+    run = way("-o", "exec", "ONCE", old, "SET", "a", "1")
+    assert run.returncode == (5 if way.flag == "-t" else 7), run.stderr
+    if way.flag == "-t":
+        assert run.stderr.startswith(b"clie: IDEXPIRED ") and b"(unknown)\n" in run.stderr
+
+
 def test_an_output_that_takes_nothing_ends_with_70_and_the_outcome(way):
     with open("/dev/full", "wb") as full:
         change = way("-o", "put", "-k", "a", "-v", "1", stdout=full)

@@ -53,6 +53,7 @@ extension Node {
     let bound = control.memoryByteCountMax == .max ? 0 : control.memoryByteCountMax
     return [
       ("used_memory", String(database?.pointee.usedByteCount ?? 0)),
+      ("used_memory_outcomes", String(database?.pointee.outcomesUsedByteCount ?? 0)),
       ("maxmemory", String(bound)), ("maxmemory_policy", "noeviction"),
     ]
   }

@@ -48,7 +48,7 @@ extension Node {
       counters.duplicates += 1
       replyRecorded(status, reply)
     case .expired:
-      fail("IDEXPIRED the id is at or below the horizon (not-applied)")
+      fail("IDEXPIRED the id is at or below the horizon (unknown)")
     case .future:
       fail("IDFUTURE the id is over 60 s ahead of this node's clock (not-applied)")
     }

@@ -42,22 +42,30 @@ extension Node {
     guard let database else {
       return fail("LOADING Tuppence is loading the dataset in memory")
     }
-    if queue.failed {
-      return fail("EXECABORT Transaction discarded because of previous errors.")
-    }
+    // First, for what was executed is answered as it was then, whatever stands in the way now.
     if let id = operationID, !admit(id) { return }
+    if queue.failed { return discardFailed() }
     expireKeys(of: queue)
-    for watch in watches where !holds(watch) { return answerNil(database) }
+    for watch in watches where !holds(watch) { return answerNil() }
     run(queue, session, database)
   }
 
+  /// A command was refused while queueing: nothing is executed, and under an id never will be,
+  /// except on a full disk (see `refuse`).
+  private mutating func discardFailed() {
+    let start = output.count
+    let isUncertain = operationID != nil && noSpace
+    fail(
+      "EXECABORT Transaction discarded because of previous errors."
+        + (isUncertain ? " (unknown)" : ""))
+    if let id = operationID, !noSpace { recordNothingDone(as: id, from: start) }
+  }
+
   /// A watched key has changed: nothing is executed, and under an id never will be.
-  private mutating func answerNil(_ database: UnsafeMutablePointer<Database>) {
+  private mutating func answerNil() {
     let start = output.count
     output.replyNilArray(resp: resp)
-    guard let id = operationID else { return }
-    database.pointee.begin(multi: false)
-    conclude(database, as: id, from: start)
+    if let id = operationID { recordNothingDone(as: id, from: start) }
   }
 
   /// Runs the queued commands in one transaction of the database.
@@ -70,6 +78,7 @@ extension Node {
     operationID = nil
     inTransaction = true
     overflowed = false
+    lacksRoom = nil
     database.pointee.begin(multi: true)
     output.reply(array: queue.argumentCounts.count)
     let problem = runCommands(queue, session)
@@ -77,12 +86,12 @@ extension Node {
     if let problem {
       database.pointee.rollback()
       output.truncate(to: start)
-      fail("EXECABORT Transaction discarded because of: \(problem)")
+      let reason = lacksRoom?.text(isCertain: id == nil) ?? problem
+      fail("EXECABORT Transaction discarded because of: \(reason)")
       // The failure tells of what it saw, so it waits for that like any other answer.
       if database.pointee.log.appended > durable { replyWaits = true }
-      guard let id else { return }
-      database.pointee.begin(multi: false)
-      return conclude(database, as: id, from: start)
+      if let id, lacksRoom != .disk { recordNothingDone(as: id, from: start) }
+      return
     }
     failed = false
     conclude(database, as: id, from: start)
@@ -117,7 +126,10 @@ extension Node {
     guard let spec = commands.find(parser.arguments[0]) else {
       invariantFailed("only known commands are queued")
     }
-    if let refusal = refusal(spec.pointee.flags) { return refusal }
+    if let refusal = refusal(spec.pointee.flags) {
+      lacksRoom = refusal
+      return refusal.text(isCertain: true)
+    }
     call(spec.pointee.command, session)
     if output.count > options.outputByteCountMax {
       return "ERR replies exceed the connection's output bound"

@@ -28,10 +28,11 @@ enum Meaning {
       return isFirstAttempt ? .notApplied(text) : .unknown
     }
     if code == "DUPLICATE" { return .executed }
-    if text.contains("(unknown)") { return .unknown }
-    // Commands refused while they were queued; anything else is a failure at run time.
-    if text.hasSuffix("because of previous errors.") { return .notApplied(text) }
+    // Commands refused while they were queued; anything else is a failure at run time. On a full
+    // disk both may be said of a copy only: this client knows of its others (`needsRetry`).
+    if text.contains("because of previous errors.") { return .notApplied(text) }
     if refusals.contains(code) { return .notApplied(text) }
+    if text.contains("(unknown)") { return .unknown }
     return .failed(text)
   }
 }

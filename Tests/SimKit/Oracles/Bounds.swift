@@ -1,15 +1,19 @@
 import Base
 
-/// The node's accounted memory stays within its bound, but for what one turn can add.
+/// The node's accounted memory stays within its bounds, but for what one turn can add.
+///
+/// Outcomes have a bound of their own: what is refused for lack of memory is recorded all the same.
 final class Bounds {
   private unowned let world: World
   /// One turn's commands are checked before they run, so each may pass the bound by what it adds.
   private let slackByteCount: Int
+  private let outcomeByteCountMax: Int
 
   private(set) var usedMax = 0
 
   init(world: World, swarm: Swarm) {
     self.world = world
+    outcomeByteCountMax = swarm.outcomeByteCountMax
     slackByteCount = 512 << 10 + 4 * swarm.largeValueByteCountMax
   }
 
@@ -17,13 +21,17 @@ final class Bounds {
   func check(_ reply: Reply) {
     guard case .bulk(let bytes) = reply else { return }
     let text = String(decoding: bytes, as: UTF8.self)
-    guard let used = Self.field("used_memory", text), let bound = Self.field("maxmemory", text)
+    guard let used = Self.field("used_memory", text), let bound = Self.field("maxmemory", text),
+      let outcomes = Self.field("used_memory_outcomes", text)
     else {
-      return world.fail("bounds", "INFO memory does not tell used_memory and maxmemory: \(text)")
+      return world.fail("bounds", "INFO memory does not tell what is used: \(text)")
     }
     usedMax = max(usedMax, used)
-    if used < 0 || used > bound + slackByteCount {
+    if used < outcomes || used - outcomes > bound + slackByteCount {
       world.fail("bounds", "memory of \(used) bytes; the bound is \(bound)")
+    }
+    if outcomes < 0 || outcomes > outcomeByteCountMax + slackByteCount {
+      world.fail("bounds", "outcomes of \(outcomes) bytes; the bound is \(outcomeByteCountMax)")
     }
   }
 
