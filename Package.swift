@@ -23,7 +23,8 @@ let package = Package(
     .target(name: "NetKit", dependencies: ["Base", "CLinux"], swiftSettings: settings),
     .target(name: "TPC", dependencies: ["Base"], swiftSettings: settings),
     .target(name: "Store", dependencies: ["Base", "CLinux"], swiftSettings: settings),
-    .target(name: "Node", dependencies: ["Base", "NetKit", "Store"], swiftSettings: settings),
+    .target(
+      name: "Node", dependencies: ["Base", "NetKit", "Store", "TPC"], swiftSettings: settings),
     .target(name: "Client", dependencies: ["Base", "NetKit"], swiftSettings: settings),
     .executableTarget(
       name: "serve", dependencies: ["Base", "CLinux", "NetKit", "Store", "Node"],
@@ -50,7 +51,7 @@ let package = Package(
     .testTarget(name: "TPCTests", dependencies: ["Base", "TPC"], swiftSettings: settings),
     .testTarget(name: "StoreTests", dependencies: ["Base", "Store"], swiftSettings: settings),
     .testTarget(
-      name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "Node"],
+      name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "TPC", "Node"],
       swiftSettings: settings),
     .testTarget(
       name: "ClientTests", dependencies: ["Base", "NetKit", "Client", "clie"],

@@ -42,3 +42,17 @@ extension UInt64 {
     return x.byteSwapped
   }
 }
+
+/// Compares without stopping at the first difference, so that time tells nothing about where it is.
+public func equalInConstantTime<A, B>(_ a: A, _ b: B) -> Bool
+where
+  A: RandomAccessCollection, B: RandomAccessCollection, A.Element == UInt8, B.Element == UInt8,
+  A.Index == Int, B.Index == Int
+{
+  var difference = a.count ^ b.count
+  for index in 0..<a.count {
+    let other = b.isEmpty ? 0 : b[b.startIndex + index % b.count]
+    difference |= Int(a[a.startIndex + index] ^ other)
+  }
+  return difference == 0
+}

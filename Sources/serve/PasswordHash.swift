@@ -65,15 +65,6 @@ struct PasswordHasher: @unchecked Sendable {
   }
 }
 
-/// Compares without stopping at the first difference, so that time tells nothing about where it is.
-func equalInConstantTime(_ a: [UInt8], _ b: [UInt8]) -> Bool {
-  var difference = a.count ^ b.count
-  for index in a.indices {
-    difference |= Int(a[index] ^ (b.isEmpty ? 0 : b[index % b.count]))
-  }
-  return difference == 0
-}
-
 /// Reads a password file: its first line is a crypt(3) hash.
 func readPasswordHash(_ path: String) throws(Failure) -> [UInt8] {
   guard let text = Machine.readText(path, byteCountMax: 4096) else {

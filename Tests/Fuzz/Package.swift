@@ -14,6 +14,7 @@ let package = Package(
       dependencies: [
         "CFuzzer",
         .product(name: "NetKit", package: "tuppence"),
+        .product(name: "TPC", package: "tuppence"),
         .product(name: "Tuppence", package: "tuppence"),
       ],
       swiftSettings: [.swiftLanguageMode(.v6)]),

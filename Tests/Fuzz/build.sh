@@ -11,4 +11,4 @@ swift build --package-path Tests/Fuzz --scratch-path .build-fuzz --product fuzz 
 # A backtrace of a sanitized program can hang for minutes.
 export SWIFT_BACKTRACE=enable=no
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:allocator_may_return_null=0}
-all_targets=(request reply datagram stream change log flags)
+all_targets=(request reply datagram stream change log flags peer)

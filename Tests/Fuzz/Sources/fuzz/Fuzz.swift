@@ -21,6 +21,7 @@ let targets: [Target] = [
   Target(name: "change", run: fuzzChange),
   Target(name: "log", run: fuzzLog),
   Target(name: "flags", run: fuzzFlags),
+  Target(name: "peer", run: fuzzPeer),
 ]
 
 /// The target that FUZZ_TARGET names.

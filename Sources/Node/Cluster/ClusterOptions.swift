@@ -1,0 +1,81 @@
+public import Base
+public import TPC
+
+/// What one member is told about its cluster at its start.
+public struct ClusterOptions: Sendable {
+  /// The member that this process is.
+  public let ownID: MemberID
+  /// All members, this one included, by rising id.
+  public let members: [Member]
+  /// What keeps this cluster apart from others; see `MemberList.clusterID`.
+  public let clusterID: UInt64
+  /// The number of the member list.
+  public var epoch = Epoch(1)
+  /// Proves and checks the cluster's secret; nil: there is none, and peers are on loopback only.
+  public var authenticator: (any MessageAuthenticator)?
+  /// Nonces, the incarnation and the jitter of this run are made from it: from the kernel, another
+  /// one at each start, known to nobody.
+  public var nonceKey: SipKey
+  /// Intervals and limits of time.
+  public var timings = PeerTimings()
+  /// The versions of the protocol between members that are spoken: the newest, and the one before
+  /// it where there is one.
+  public var versions: ClosedRange<UInt8> = 1...1
+  /// Bytes waiting to be written to one member above which further messages are dropped, as for one
+  /// that cannot be reached.
+  public var outputByteCountMax = 192 << 20
+
+  /// `members` holds one of `ownID`.
+  public init(
+    ownID: MemberID, members: [Member], clusterID: UInt64, nonceKey: SipKey,
+    authenticator: (any MessageAuthenticator)?
+  ) {
+    let members = members.sorted { $0.id < $1.id }
+    invariant(members.contains { $0.id == ownID }, "this process is a member of its cluster")
+    invariant(members.count <= MemberList.memberCountMax, "a cluster has at most 64 members")
+    self.ownID = ownID
+    self.members = members
+    self.clusterID = clusterID
+    self.nonceKey = nonceKey
+    self.authenticator = authenticator
+  }
+}
+
+/// Proves to another member that this one knows the cluster's secret.
+///
+/// The function is HMAC-SHA256 from a library; tests hand in another. Called on the loop, a few
+/// times for each link that is opened.
+public protocol MessageAuthenticator: Sendable {
+  /// The code of `message` under the cluster's secret, `PeerProof.codeByteCount` bytes.
+  func code(of message: UnsafeRawBufferPointer) -> [UInt8]
+}
+
+/// How long members wait for each other.
+public struct PeerTimings: Sendable {
+  /// A member to which nothing was sent for this long is sent a ping.
+  public var pingInterval = Interval.millis(500)
+  /// The round trip and the clocks are measured this often even when there is traffic.
+  public var measureInterval = Interval.seconds(2)
+  /// A member that was silent for longer is unreachable.
+  public var silenceMax = Interval.seconds(2)
+  /// A link that was silent for longer is closed and opened anew.
+  public var linkSilenceMax = Interval.seconds(5)
+  /// Opening a link and proving the secret both ways take at most this long.
+  public var handshakeTimeout = Interval.seconds(3)
+  /// A word of the handshake that got no answer is said again after this long.
+  public var repeatInterval = Interval.millis(200)
+  /// Bounds of the wait before a link is opened again; it doubles with each failure.
+  public var backoffMin = Interval.millis(50)
+  public var backoffMax = Interval.millis(500)
+  /// The wait after a refusal, which only a person can end.
+  public var refusedBackoff = Interval.seconds(2)
+  /// Clocks of members that are further apart raise an alarm.
+  public var skewMax = Interval.seconds(5)
+  /// The owner was away when it woke us this much too late: silence of that time is our own.
+  public var absenceMin = Interval.seconds(1)
+  /// A stranger's mistake of one kind is logged this often at most.
+  public var strangerLogInterval = Interval.seconds(60)
+
+  /// The defaults.
+  public init() {}
+}

@@ -1,0 +1,60 @@
+public import Base
+public import NetKit
+public import TPC
+
+/// What `Peers` wants done, in order; owned and emptied by who carries it out.
+public struct PeerEffects: ~Copyable {
+  /// One thing to do.
+  public enum Effect: Sendable {
+    /// Open a peer link and tell which it is by `Peers.called`.
+    case connect(MemberID, Endpoint)
+    /// Send a message: its place in `bytes`.
+    case send(LinkID, Range<Int>)
+    /// End a link.
+    case close(LinkID, afterFlush: Bool)
+    /// A link is proven: longer messages may come on it.
+    case trust(LinkID)
+    /// A session with a member has begun, or it is heard again after it was unreachable. What was
+    /// sent to it before may be lost.
+    case reachable(PeerGreeting)
+    /// A member was silent for too long; what is sent to it is dropped from now on.
+    case unreachable(MemberID)
+  }
+
+  /// What to do, in order.
+  public var list: [Effect] = []
+  /// The messages to send.
+  public var bytes = ByteBuffer()
+  /// Lines for the log; seldom any.
+  public var lines: [(level: LogLevel, text: String)] = []
+
+  /// Nothing to do.
+  public init() {}
+
+  /// Forgets everything; keeps the memory.
+  public mutating func removeAll() {
+    list.removeAll(keepingCapacity: true)
+    bytes.removeAll()
+    if !lines.isEmpty { lines.removeAll() }
+  }
+}
+
+/// What a member said of itself when the session with it began.
+public struct PeerGreeting: Hashable, Sendable {
+  /// Who.
+  public var member: MemberID
+  /// Which run of it: another number after each start.
+  public var incarnation: UInt64
+  /// The number of its member list.
+  public var epoch: Epoch
+  /// Its hybrid time then.
+  public var stamp: Stamp
+}
+
+/// A message for the negotiator: who sent it, and where it lies in the bytes that were received.
+public struct PeerDelivery: Hashable, Sendable {
+  /// The sender, proven.
+  public var member: MemberID
+  /// The message's place.
+  public var payload: Range<Int>
+}

@@ -1,0 +1,264 @@
+import Base
+import NetKit
+import TPC
+
+// Hello, answer, proof and welcome; refusals.
+extension Peers {
+  // MARK: The caller
+
+  /// The transport has opened our call: says hello.
+  mutating func greet(_ index: Int, at now: Moment, into effects: inout PeerEffects) {
+    guard let member = sessions[index].member else { return }
+    let hello = makeHello(to: member, answering: PeerNonce())
+    sessions[index].callerHello = Self.encode(hello)
+    sessions[index].phase = .greeting
+    say(sessions[index].callerHello, index, at: now, into: &effects)
+  }
+
+  /// Our hello was answered: sends the proof.
+  private mutating func takeAnswer(
+    _ hello: PeerHello, _ bytes: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard let own = Self.decode(sessions[index].callerHello), hello.answered == own.nonce,
+      hello.receiver == options.ownID
+    else {
+      counters.stale += 1
+      return
+    }
+    if let reason = objection(to: hello) {
+      return refuse(index, reason, at: now, into: &effects)
+    }
+    guard hello.sender == sessions[index].member else {
+      return refuse(index, .otherMember, at: now, into: &effects)
+    }
+    guard let version = Self.common(hello.versions, options.versions) else {
+      return refuse(index, .version, at: now, into: &effects)
+    }
+    sessions[index].answererHello = Array(bytes)
+    sessions[index].agree(with: hello, own: own, version: version)
+    sessions[index].phase = .proving
+    sayProof(index, at: now, into: &effects)
+  }
+
+  private mutating func sayProof(_ index: Int, at now: Moment, into effects: inout PeerEffects) {
+    sessions[index].nextRepeat = now.instant + options.timings.repeatInterval
+    let code = code(by: .caller, index)
+    put(.proof, index, at: nil, into: &effects) { $0.append(code) }
+  }
+
+  private mutating func takeWelcome(
+    _ header: PeerHeader, _ code: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard belongs(header, to: index) else {
+      counters.stale += 1
+      return
+    }
+    guard equalInConstantTime(code, self.code(by: .answerer, index)) else {
+      return refuse(index, .badSecret, at: now, into: &effects)
+    }
+    open(index, at: now, into: &effects)
+  }
+
+  // MARK: Who is called
+
+  /// A stranger says hello: answers with ours, or refuses.
+  private mutating func takeHello(
+    _ hello: PeerHello, _ bytes: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    sessions[index].member = hello.sender
+    if let reason = objection(to: hello) ?? objection(toCall: hello) {
+      return refuse(index, reason, at: now, into: &effects)
+    }
+    guard let version = Self.common(hello.versions, options.versions) else {
+      return refuse(index, .version, at: now, into: &effects)
+    }
+    let answer = makeHello(to: hello.sender, answering: hello.nonce)
+    sessions[index].callerHello = Array(bytes)
+    sessions[index].answererHello = Self.encode(answer)
+    sessions[index].agree(with: hello, own: answer, version: version)
+    sessions[index].phase = .challenging
+    say(sessions[index].answererHello, index, at: now, into: &effects)
+  }
+
+  private mutating func takeProof(
+    _ header: PeerHeader, _ code: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard belongs(header, to: index) else {
+      counters.stale += 1
+      return
+    }
+    guard equalInConstantTime(code, self.code(by: .caller, index)) else {
+      return refuse(index, .badSecret, at: now, into: &effects)
+    }
+    sayWelcome(index, into: &effects)
+    open(index, at: now, into: &effects)
+  }
+
+  mutating func sayWelcome(_ index: Int, into effects: inout PeerEffects) {
+    let code = code(by: .answerer, index)
+    put(.welcome, index, at: nil, into: &effects) { $0.append(code) }
+  }
+
+  // MARK: Both
+
+  /// Takes a message on a link that is not proven: nothing but the handshake, and little of it.
+  mutating func takeHandshake(
+    _ bytes: UnsafeRawBufferPointer, _ index: Int, at now: Moment, into effects: inout PeerEffects
+  ) {
+    sessions[index].strangerMessageCount += 1
+    guard sessions[index].strangerMessageCount <= Self.strangerMessageCountMax,
+      let message = PeerMessage(bytes)
+    else {
+      counters.malformed += 1
+      counters.failedHandshakes += 1
+      return end(index, at: now, into: &effects)
+    }
+    switch (message, sessions[index].phase) {
+    case (.hello(let hello), .greeting):
+      takeAnswer(hello, bytes, index, at: now, into: &effects)
+    case (.hello(let hello), .listening):
+      takeHello(hello, bytes, index, at: now, into: &effects)
+    case (.hello, .proving) where bytes.elementsEqual(sessions[index].answererHello):
+      sayProof(index, at: now, into: &effects)
+    case (.hello, .challenging) where bytes.elementsEqual(sessions[index].callerHello):
+      say(sessions[index].answererHello, index, at: now, into: &effects)
+    case (.proof(let header, let code), .challenging):
+      takeProof(
+        header, UnsafeRawBufferPointer(rebasing: bytes[code]), index, at: now, into: &effects)
+    case (.welcome(let header, let code), .proving):
+      takeWelcome(
+        header, UnsafeRawBufferPointer(rebasing: bytes[code]), index, at: now, into: &effects)
+    case (.refusal(_, let reason), _): refused(index, reason, at: now, into: &effects)
+    default: counters.stale += 1
+    }
+  }
+
+  /// Says again what has got no answer; gives up when it takes too long.
+  mutating func wakeHandshake(_ index: Int, at now: Moment, into effects: inout PeerEffects) {
+    guard sessions[index].handshakeEnd > now.instant else {
+      counters.failedHandshakes += 1
+      return end(index, at: now, into: &effects)
+    }
+    guard sessions[index].nextRepeat <= now.instant else { return }
+    switch sessions[index].phase {
+    case .greeting: say(sessions[index].callerHello, index, at: now, into: &effects)
+    case .proving: sayProof(index, at: now, into: &effects)
+    case .connecting, .listening, .challenging, .open: sessions[index].nextRepeat = .never
+    }
+  }
+
+  /// Sends a hello; who called says it again until it is answered.
+  private mutating func say(
+    _ hello: [UInt8], _ index: Int, at now: Moment, into effects: inout PeerEffects
+  ) {
+    if sessions[index].isCaller {
+      sessions[index].nextRepeat = now.instant + options.timings.repeatInterval
+    }
+    let begin = effects.bytes.count
+    effects.bytes.append(hello)
+    effects.list.append(.send(sessions[index].link, begin..<effects.bytes.count))
+  }
+
+  private mutating func makeHello(to member: MemberID, answering nonce: PeerNonce) -> PeerHello {
+    PeerHello(
+      versions: options.versions, hasSecret: options.authenticator != nil,
+      sender: options.ownID, receiver: member, clusterID: options.clusterID, epoch: epoch,
+      incarnation: incarnation, stamp: stamp, nonce: nextNonce(), answered: nonce)
+  }
+
+  private func code(by role: PeerProof.Role, _ index: Int) -> [UInt8] {
+    PeerProof.code(
+      by: role, caller: sessions[index].callerHello, answerer: sessions[index].answererHello,
+      options.authenticator)
+  }
+
+  /// True for a message of the link's session from the member that is there.
+  func belongs(_ header: PeerHeader, to index: Int) -> Bool {
+    header.session == sessions[index].number && header.sender == sessions[index].member
+      && header.version == sessions[index].version
+  }
+
+  // MARK: Refusing
+
+  /// What stands against talking to who sent a hello.
+  private func objection(to hello: PeerHello) -> PeerRefusal? {
+    if hello.clusterID != options.clusterID { return .otherCluster }
+    if hello.sender == options.ownID { return .sameMember }
+    if index(of: hello.sender) == nil { return .unknownMember }
+    if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
+    if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
+    return nil
+  }
+
+  /// What stands against being called by who sent a hello.
+  private func objection(toCall hello: PeerHello) -> PeerRefusal? {
+    if hello.receiver != options.ownID { return .otherMember }
+    if hello.sender > options.ownID { return .wrongDirection }
+    return nil
+  }
+
+  /// The newest version that both speak.
+  static func common(_ a: ClosedRange<UInt8>, _ b: ClosedRange<UInt8>) -> UInt8? {
+    a.overlaps(b) ? min(a.upperBound, b.upperBound) : nil
+  }
+
+  /// Tells the other side why, ends the link, and logs it once.
+  mutating func refuse(
+    _ index: Int, _ reason: PeerRefusal, at now: Moment, into effects: inout PeerEffects
+  ) {
+    sessions[index].isRefused = true
+    let session = sessions[index]
+    put(.refusal, index, at: nil, into: &effects) { $0.append(reason.rawValue) }
+    complain(of: session, reason, isOurs: true, at: now, into: &effects)
+    end(index, afterFlush: true, at: now, into: &effects)
+  }
+
+  private mutating func refused(
+    _ index: Int, _ reason: PeerRefusal, at now: Moment, into effects: inout PeerEffects
+  ) {
+    sessions[index].isRefused = true
+    complain(of: sessions[index], reason, isOurs: false, at: now, into: &effects)
+    end(index, at: now, into: &effects)
+  }
+
+  /// Logs a refusal: of a member once until there is a session with it, of a stranger now and then.
+  private mutating func complain(
+    of session: PeerSession, _ reason: PeerRefusal, isOurs: Bool, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    counters.refusals += 1
+    if let member = session.member, let other = self.index(of: member) {
+      guard others[other].note(reason, isOurs: isOurs) else { return }
+    } else {
+      guard mayLogStranger(isOurs ? Int(reason.rawValue) : 0, at: now.instant) else { return }
+    }
+    let who = session.member.map { "member \($0)" } ?? "a stranger"
+    let name = "\(who) (\(session.endpoint))"
+    let text = isOurs ? "refused \(name)" : "\(name) refused this one"
+    effects.lines.append((.error, "\(text): \(reason)"))
+  }
+
+  private mutating func mayLogStranger(_ kind: Int, at now: Instant) -> Bool {
+    if let last = strangerLogs[kind], now - last < options.timings.strangerLogInterval {
+      return false
+    }
+    strangerLogs[kind] = now
+    return true
+  }
+
+  // MARK: Bytes
+
+  private static func encode(_ hello: PeerHello) -> [UInt8] {
+    var buffer = ByteBuffer(capacity: PeerHello.byteCount)
+    hello.append(to: &buffer)
+    return Array(buffer.bytes)
+  }
+
+  private static func decode(_ bytes: [UInt8]) -> PeerHello? {
+    bytes.withUnsafeBytes { PeerHello($0) }
+  }
+}

@@ -1,0 +1,64 @@
+public import Base
+public import TPC
+
+/// What is known of another member, for people to read.
+public struct PeerStatus: Sendable {
+  /// Whether a member can be reached.
+  public enum State: String, Sendable {
+    /// There is a session, and it was heard lately.
+    case reachable
+    /// It is silent.
+    case unreachable
+    /// One of the two does not want to talk to the other; see the log.
+    case refused
+  }
+
+  /// Who.
+  public var member: Member
+  /// Whether it can be reached.
+  public var state: State
+  /// The version of the protocol agreed on; 0 before the first session.
+  public var version: UInt8
+  /// Which run of it; 0 before the first session.
+  public var incarnation: UInt64
+  /// The number of its member list when it was last heard.
+  public var epoch: Epoch
+  /// Smoothed; zero before the first measurement.
+  public var roundTrip: Interval
+  /// Since the last sign of life, or since this process started.
+  public var silence: Interval
+  /// How far its clock is ahead of ours, in milliseconds.
+  public var skewMillis: Int64
+  /// The clocks are too far apart.
+  public var isSkewed: Bool
+}
+
+extension Peers {
+  /// The other members by rising id.
+  public func statuses(at now: Instant) -> [PeerStatus] {
+    others.map { other in
+      PeerStatus(
+        member: other.member,
+        state: other.isReachable ? .reachable : other.refusal != nil ? .refused : .unreachable,
+        version: other.version, incarnation: other.greeting?.incarnation ?? 0,
+        epoch: other.greeting?.epoch ?? Epoch(0), roundTrip: other.roundTrip,
+        silence: now - other.lastHeard, skewMillis: other.skewNanos / 1_000_000,
+        isSkewed: other.isSkewed)
+    }
+  }
+
+  /// Members that can be reached, this one included.
+  public var reachableCount: Int { others.count { $0.isReachable } + 1 }
+
+  /// Why a write that needs `member` is refused: `member 3 (10.0.0.3:9099) silent for 2.1 s`; nil
+  /// when it can be reached.
+  public func absence(of member: MemberID, at now: Instant) -> String? {
+    guard let other = index(of: member), !others[other].isReachable else { return nil }
+    return "\(name(of: other)) silent for \(Self.seconds(now - others[other].lastHeard))"
+  }
+
+  /// The first member that cannot be reached, as `absence` names it.
+  public func firstAbsence(at now: Instant) -> String? {
+    others.first { !$0.isReachable }.flatMap { absence(of: $0.member.id, at: now) }
+  }
+}

@@ -1,0 +1,225 @@
+public import Base
+public import NetKit
+public import TPC
+
+/// Everything between two members below the transactions: one proven link per pair, who is there,
+/// and how long it has been silent.
+///
+/// Pure. The owner tells it what became of links (`called`, `opened`, `closed`), gives it messages
+/// (`receive`), calls `wake` when `deadline` has come, and carries out what it finds in the effects
+/// after each call. The member with the lower id calls. Messages may be lost, repeated and late;
+/// nothing is kept for a member that cannot be reached.
+public struct Peers: ~Copyable {
+  /// What it was started with.
+  public let options: ClusterOptions
+  /// Which run of this member this is.
+  public let incarnation: UInt64
+  /// The number of the member list at hand.
+  public private(set) var epoch: Epoch
+  /// The hybrid time here, told in hellos; kept up to date by the owner.
+  public var stamp = Stamp(nanos: 0)
+  /// What was counted.
+  public internal(set) var counters = PeerCounters()
+
+  /// The other members, by rising id.
+  var others: [PeerMember] = []
+  /// Links in handshake and open ones.
+  var sessions: [PeerSession] = []
+  var chance: Random
+  /// When a stranger's mistake of each kind was logged last.
+  var strangerLogs = [Instant?](repeating: nil, count: PeerRefusal.allCases.count + 1)
+  private var nonceCount: UInt64 = 0
+  private var isStarted = false
+
+  /// Links that others opened and have not proven; above it the oldest gives way.
+  public static var strangerCountMax: Int { 32 }
+  /// Messages taken on a link before it is proven.
+  static var strangerMessageCountMax: Int { 64 }
+
+  /// Nothing happens before `start`.
+  public init(_ options: ClusterOptions) {
+    self.options = options
+    epoch = options.epoch
+    incarnation = Self.word(0, of: options.nonceKey)
+    chance = Random(seed: Self.word(1, of: options.nonceKey))
+  }
+
+  /// Begins to call the others, and to answer them.
+  public mutating func start(at now: Moment) {
+    isStarted = true
+    for member in options.members where member.id != options.ownID {
+      others.append(newcomer(member, at: now))
+    }
+  }
+
+  /// Takes another member list. Who is no longer in it is closed without a word, and `unreachable`
+  /// is not said of it.
+  public mutating func setMembers(
+    _ members: [Member], epoch: Epoch, at now: Moment, into effects: inout PeerEffects
+  ) {
+    invariant(members.count <= MemberList.memberCountMax, "a cluster has at most 64 members")
+    self.epoch = epoch
+    var fresh: [PeerMember] = []
+    for member in members.sorted(by: { $0.id < $1.id }) where member.id != options.ownID {
+      var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
+      entry.member = member
+      fresh.append(entry)
+    }
+    others = fresh
+    for index in sessions.indices.reversed() {
+      guard let member = sessions[index].member, self.index(of: member) == nil else { continue }
+      end(index, at: now, into: &effects)
+    }
+  }
+
+  private func newcomer(_ member: Member, at now: Moment) -> PeerMember {
+    var newcomer = PeerMember(member, at: now.instant)
+    if options.ownID < member.id { newcomer.callAt = now.instant }
+    return newcomer
+  }
+
+  // MARK: Links
+
+  /// True for a link in handshake or open.
+  public func holds(_ link: LinkID) -> Bool { session(of: link) != nil }
+
+  /// Answers the effect `connect`: the link that was opened, `.none` when there is none to be had.
+  public mutating func called(_ member: MemberID, as link: LinkID, at now: Moment) {
+    guard let other = index(of: member) else { return }
+    guard link != .none else { return callLater(other, isRefused: false, at: now) }
+    sessions.append(
+      PeerSession(
+        link: link, endpoint: others[other].member.endpoint, isCaller: true, member: member,
+        phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout))
+  }
+
+  /// A link is open, called or accepted.
+  public mutating func opened(
+    _ link: LinkID, from endpoint: Endpoint, at now: Moment, into effects: inout PeerEffects
+  ) {
+    if let index = session(of: link) {
+      if case .connecting = sessions[index].phase { greet(index, at: now, into: &effects) }
+      return
+    }
+    guard isStarted else { return effects.list.append(.close(link, afterFlush: false)) }
+    makeRoomForStranger(at: now, into: &effects)
+    sessions.append(
+      PeerSession(
+        link: link, endpoint: endpoint, isCaller: false, member: nil, phase: .listening,
+        handshakeEnd: now.instant + options.timings.handshakeTimeout))
+    if options.authenticator == nil, !endpoint.isLoopback {
+      refuse(sessions.count - 1, .notLoopback, at: now, into: &effects)
+    }
+  }
+
+  /// A link is gone, or could not be opened.
+  public mutating func closed(_ link: LinkID, at now: Moment) {
+    guard let index = session(of: link) else { return }
+    remove(index, at: now)
+  }
+
+  private mutating func makeRoomForStranger(at now: Moment, into effects: inout PeerEffects) {
+    let strangers = sessions.indices.filter { !sessions[$0].isOpen && !sessions[$0].isCaller }
+    guard strangers.count >= Self.strangerCountMax else { return }
+    counters.failedHandshakes += 1
+    end(strangers[0], at: now, into: &effects)
+  }
+
+  // MARK: Messages
+
+  /// Takes one message as it came. Never traps, whatever it is. Answers what is for the negotiator.
+  public mutating func receive(
+    _ bytes: UnsafeRawBufferPointer, on link: LinkID, at now: Moment,
+    into effects: inout PeerEffects
+  ) -> PeerDelivery? {
+    guard let index = session(of: link) else { return nil }
+    guard sessions[index].isOpen else {
+      takeHandshake(bytes, index, at: now, into: &effects)
+      return nil
+    }
+    guard let message = PeerMessage(bytes) else {
+      counters.malformed += 1
+      return nil
+    }
+    return takeOpen(message, index, at: now, into: &effects)
+  }
+
+  /// Takes a message on a proven link.
+  private mutating func takeOpen(
+    _ message: PeerMessage, _ index: Int, at now: Moment, into effects: inout PeerEffects
+  ) -> PeerDelivery? {
+    switch message {
+    case .payload(let header, let payload):
+      guard let other = heard(header, index, at: now, into: &effects) else { return nil }
+      counters.delivered += 1
+      return PeerDelivery(member: others[other].member.id, payload: payload)
+    case .ping(let header, let pulse):
+      guard let other = heard(header, index, at: now, into: &effects) else { return nil }
+      others[other].greeting?.epoch = pulse.epoch
+      answer(pulse, other, index, at: now, into: &effects)
+    case .pong(let header, let pulse):
+      guard let other = heard(header, index, at: now, into: &effects) else { return nil }
+      others[other].greeting?.epoch = pulse.epoch
+      measure(pulse, other, at: now, into: &effects)
+    case .proof(let header, _) where !sessions[index].isCaller:
+      guard heard(header, index, at: now, into: &effects) != nil else { return nil }
+      // The caller has not seen our welcome.
+      sayWelcome(index, into: &effects)
+    case .proof, .hello, .welcome, .refusal: counters.stale += 1
+    }
+    return nil
+  }
+
+  /// Sends a message to a member; false when it cannot be reached and the message was dropped.
+  @discardableResult
+  public mutating func send(
+    _ payload: UnsafeRawBufferPointer, to member: MemberID, at now: Moment,
+    into effects: inout PeerEffects
+  ) -> Bool {
+    guard let other = index(of: member), others[other].isReachable,
+      let index = session(of: others[other].link)
+    else {
+      counters.dropped += 1
+      return false
+    }
+    counters.sent += 1
+    put(.payload, index, at: now, into: &effects) { $0.append(payload) }
+    return true
+  }
+
+  // MARK: Parts
+
+  /// The place of a link's session.
+  func session(of link: LinkID) -> Int? { sessions.firstIndex { $0.link == link } }
+
+  /// The place of a member.
+  func index(of member: MemberID) -> Int? { others.firstIndex { $0.member.id == member } }
+
+  mutating func nextNonce() -> PeerNonce {
+    nonceCount += 2
+    let key = options.nonceKey
+    return PeerNonce(
+      first: Self.word(nonceCount, of: key), last: Self.word(nonceCount + 1, of: key))
+  }
+
+  /// Words that nobody without the key can foresee.
+  private static func word(_ number: UInt64, of key: SipKey) -> UInt64 {
+    withUnsafeBytes(of: number.littleEndian) { SipHash.hash24($0, key: key) }
+  }
+
+  /// Puts a message of a session into the effects.
+  mutating func put(
+    _ kind: PeerMessageKind, _ index: Int, at now: Moment?, into effects: inout PeerEffects,
+    _ body: (inout ByteBuffer) -> Void
+  ) {
+    let session = sessions[index]
+    let begin = effects.bytes.count
+    PeerHeader(version: session.version, sender: options.ownID, session: session.number)
+      .append(kind, to: &effects.bytes)
+    body(&effects.bytes)
+    effects.list.append(.send(session.link, begin..<effects.bytes.count))
+    if let now, let member = session.member, let other = self.index(of: member) {
+      others[other].lastSent = now.instant
+    }
+  }
+}

@@ -1,0 +1,232 @@
+import Base
+import NetKit
+import TPC
+import Testing
+
+@testable import Node
+
+@Suite struct PeerTests {
+  @Test(arguments: ["open sesame", nil])
+  func membersFindEachOther(secret: String?) {
+    let world = PeerWorld(count: 3, secret: secret)
+    world.run(millis: 20)
+    #expect(world.isWhole)
+    #expect(world.nodes.map(\.story) == [["+2", "+3"], ["+1", "+3"], ["+1", "+2"]])
+    #expect(world.nodes.map { $0.peers.sessions.count } == [2, 2, 2])
+    #expect(world.nodes.allSatisfy { $0.peers.sessions.allSatisfy(\.isOpen) })
+    #expect(world.nodes[2].peers.sessions.allSatisfy { !$0.isCaller })
+  }
+
+  @Test func messagesArriveWithTheirSender() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 20)
+    #expect(world.send("hello", from: 0, to: 3))
+    #expect(world.send("there", from: 2, to: 1))
+    world.run(millis: 5)
+    #expect(world.nodes[2].delivered == ["1: hello"])
+    #expect(world.nodes[0].delivered == ["3: there"])
+  }
+
+  @Test func nothingIsKeptForAMemberThatCannotBeReached() {
+    let world = PeerWorld(count: 2)
+    #expect(!world.send("early", from: 0, to: 2))
+    world.run(millis: 20)
+    #expect(!world.send("to nobody", from: 0, to: 9))
+    #expect(world.nodes[0].peers.counters.dropped == 2)
+    #expect(world.nodes[1].delivered == [])
+  }
+
+  @Test func onIdleLinksBothSidesHearEachOtherAndMeasure() {
+    let world = PeerWorld(count: 2)
+    world.faults.latencyMillis = 10...10
+    world.run(millis: 10_000)
+    #expect(world.nodes.map(\.story) == [["+2"], ["+1"]])
+    for (index, id) in [(0, UInt16(2)), (1, 1)] {
+      let status = world.status(of: id, at: index)
+      #expect((19...22).contains(status.roundTrip.millis))
+      #expect(status.silence <= .millis(530))
+      #expect(abs(status.skewMillis) <= 2 && !status.isSkewed)
+    }
+    // Two pings and two pongs a second and side at most.
+    #expect(world.nodes[0].peers.counters.stale == 0)
+  }
+
+  // MARK: Silence
+
+  @Test func aSilentMemberIsUnreachableAfterTwoSecondsAndComesBack() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 1_000)
+    world.nodes[2].isStopped = true
+    world.run(millis: 1_480)
+    #expect(world.isWhole)
+    world.run(millis: 620)
+    #expect(world.nodes[0].story == ["+2", "+3", "-3"])
+    #expect(world.nodes[1].story.last == "-3")
+    #expect(!world.send("lost", from: 0, to: 3))
+    let absence = world.nodes[0].peers.absence(of: MemberID(3), at: world.now)
+    #expect(absence?.hasPrefix("member 3 (m3:7000) silent for 2.") == true)
+    world.nodes[2].isStopped = false
+    world.run(millis: 20)
+    #expect(world.nodes[0].story == ["+2", "+3", "-3", "+3"])
+    #expect(world.send("found", from: 0, to: 3))
+    world.run(millis: 5)
+    #expect(world.nodes[2].delivered == ["1: found"])
+    let last = world.nodes[0].log.last
+    #expect(last?.hasPrefix("member 3 (m3:7000) is reachable again after 2.") == true)
+  }
+
+  @Test func whoWasAwayDoesNotBlameTheOthers() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 1_000)
+    world.nodes[2].isStopped = true
+    world.run(millis: 4_000)
+    for index in world.nodes.indices { world.nodes[index].inbox.removeAll() }
+    world.nodes[2].isStopped = false
+    world.run(millis: 100)
+    #expect(world.nodes[2].story == ["+1", "+2"])
+  }
+
+  @Test func aPartitionHealsThroughANewLink() {
+    let world = PeerWorld(count: 2)
+    world.run(millis: 100)
+    world.cuts = [[0, 1]]
+    world.run(millis: 20_000)
+    #expect(world.nodes.map(\.story) == [["+2", "-2"], ["+1", "-1"]])
+    #expect(world.nodes.allSatisfy { $0.peers.sessions.isEmpty })
+    world.cuts = []
+    world.run(millis: 800)
+    #expect(world.isWhole)
+  }
+
+  @Test func trafficOneWayDoesNotHideSilence() {
+    let world = PeerWorld(count: 2)
+    world.run(millis: 100)
+    world.nodes[1].isStopped = true
+    for _ in 0..<220 {
+      world.send("x", from: 0, to: 2)
+      world.run(millis: 10)
+    }
+    #expect(world.nodes[0].story == ["+2", "-2"])
+  }
+
+  // MARK: Restarts
+
+  @Test func aRestartIsSeenByItsIncarnation() {
+    let world = PeerWorld(count: 2)
+    world.run(millis: 100)
+    let before = world.status(of: 2, at: 0).incarnation
+    world.kill(1)
+    world.run(millis: 300)
+    #expect(world.nodes[0].story == ["+2"])
+    world.restart(1, peerOptions(2, of: 2, run: 2))
+    world.run(millis: 700)
+    #expect(world.isWhole)
+    #expect(world.status(of: 2, at: 0).incarnation != before)
+    #expect(world.nodes[0].story == ["+2", "+2"])
+    #expect(world.nodes[0].log.last?.contains("was restarted") == true)
+  }
+
+  @Test func aCallerThatWasRestartedTakesThePlaceOfItsOldLink() {
+    let world = PeerWorld(count: 2)
+    world.run(millis: 100)
+    // The other side hears nothing of the end of the old link.
+    world.nodes[0].isUp = false
+    world.nodes[0].inbox.removeAll()
+    world.restart(0, peerOptions(1, of: 2, run: 2))
+    world.run(millis: 100)
+    #expect(world.nodes[1].peers.sessions.count == 1)
+    #expect(world.nodes[1].story == ["+1", "+1"])
+    #expect(world.send("new", from: 1, to: 1))
+    world.run(millis: 5)
+    #expect(world.nodes[0].delivered == ["2: new"])
+  }
+
+  @Test func callsAreRepeatedWithABoundedWait() {
+    let world = PeerWorld(count: 2)
+    world.kill(1)
+    world.run(millis: 30_000)
+    let before = world.nodes[0].peers.others[0].failureCount
+    #expect((55...130).contains(before))
+    world.restart(1, peerOptions(2, of: 2, run: 2))
+    world.run(millis: 520)
+    #expect(world.isWhole)
+  }
+
+  // MARK: Bad links
+
+  @Test(arguments: 1...40 as ClosedRange<UInt64>)
+  func theHandshakeWithstandsLossRepetitionAndDisorder(seed: UInt64) {
+    let world = PeerWorld(count: 3, seed: seed)
+    world.faults.lost = 30
+    world.faults.repeated = 30
+    world.faults.latencyMillis = 1...150
+    world.run(millis: 8_000)
+    world.faults = PeerWorld.Faults()
+    world.run(millis: 6_000)
+    #expect(world.isWhole)
+    let allOpen = world.nodes.allSatisfy { node in
+      node.peers.sessions.count == 2 && node.peers.sessions.allSatisfy(\.isOpen)
+    }
+    #expect(allOpen)
+    world.send("a", from: 0, to: 2)
+    world.send("b", from: 2, to: 1)
+    world.run(millis: 5)
+    #expect(world.nodes[1].delivered == ["1: a"] && world.nodes[0].delivered == ["3: b"])
+    #expect(world.nodes.allSatisfy { $0.peers.counters.refusals == 0 })
+  }
+
+  @Test(arguments: 1...20 as ClosedRange<UInt64>)
+  func damagedMessagesOpenNothingAndTrapNothing(seed: UInt64) {
+    let world = PeerWorld(count: 2, seed: seed)
+    var chance = Random(seed: seed)
+    world.faults.tamper = { bytes in
+      var bytes = bytes
+      if chance.chance(1, in: 2) {
+        bytes[chance.below(bytes.count)] ^= UInt8(1 + chance.below(255))
+      }
+      if chance.chance(1, in: 5) { bytes.removeLast(chance.below(bytes.count)) }
+      return bytes
+    }
+    world.run(millis: 5_000)
+    world.faults.tamper = { $0 }
+    world.run(millis: 8_000)
+    #expect(world.isWhole)
+  }
+
+  // MARK: Clocks
+
+  @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {
+    let world = PeerWorld(count: 2)
+    world.nodes[1].wallOffset = 7_000_000_000
+    world.run(millis: 600)
+    let ahead = world.status(of: 2, at: 0)
+    #expect(ahead.isSkewed && (6_900...7_100).contains(ahead.skewMillis))
+    #expect(world.status(of: 1, at: 1).isSkewed)
+    #expect(
+      world.nodes[0].log.contains {
+        $0.hasPrefix("the clock of member 2 (m2:7000) is ") && $0.hasSuffix(" s ahead of this one")
+      })
+    world.nodes[1].wallOffset = 3_000_000_000
+    world.run(millis: 2_500)
+    #expect(!world.status(of: 2, at: 0).isSkewed)
+    #expect(world.nodes[0].log.count { $0.contains("clock") } == 2)
+  }
+
+  // MARK: Members
+
+  @Test func aMemberListThatChangesOpensAndClosesLinks() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 100)
+    let node = world.nodes[0]
+    let two = node.options.members.filter { $0.id != MemberID(3) }
+    node.peers.setMembers(two, epoch: Epoch(2), at: world.moment(of: node), into: &node.effects)
+    #expect(node.peers.sessions.count == 1)
+    #expect(!world.send("gone", from: 0, to: 3))
+    world.run(millis: 600)
+    #expect(world.status(of: 1, at: 1).epoch == Epoch(2))
+    node.peers.setMembers(
+      node.options.members, epoch: Epoch(3), at: world.moment(of: node), into: &node.effects)
+    world.run(millis: 600)
+    #expect(world.isWhole)
+  }
+}
