@@ -16,6 +16,10 @@
     case evictSilently = "evict-an-outcome-without-raising-the-horizon"
     /// Recovery reads what the system's cache holds, after a failed force too.
     case believeTheCache = "believe-the-cache"
+    /// The disk reports as forced what is only written.
+    case claimForce = "claim-a-force"
+    /// With durability `every-second`, nothing is forced.
+    case forgetSecond = "forget-the-second"
 
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?

@@ -105,7 +105,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   private func forces(at now: Moment) -> Bool {
     switch node.options.durability {
     case .always: true
-    case .everySecond: mustForce(at: now) || lastForce + .seconds(1) <= now.instant
+    case .everySecond: mustForce(at: now) || isSecondOver(at: now)
     case .never: mustForce(at: now)
     }
   }
@@ -116,7 +116,14 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       return false
     }
     if !node.control.saveWaiters.isEmpty || isDraining { return true }
-    return node.options.durability == .everySecond && lastForce + .seconds(1) <= now.instant
+    return node.options.durability == .everySecond && isSecondOver(at: now)
+  }
+
+  private func isSecondOver(at now: Moment) -> Bool {
+    #if MUTANTS
+      if Mutant.active == .forgetSecond { return false }
+    #endif
+    return lastForce + .seconds(1) <= now.instant
   }
 
   private mutating func finished(

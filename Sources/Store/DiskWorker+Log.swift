@@ -26,6 +26,9 @@ extension DiskWorker where FS: ~Copyable {
 
   /// Makes everything written durable.
   mutating func forceLog() throws(DiskFault) {
+    #if MUTANTS
+      if Mutant.active == .claimForce { isDirty = false }
+    #endif
     if isDirty {
       try fileSystem.force(segments[segments.count - 1].file)
       isDirty = false

@@ -97,6 +97,6 @@ extension DiskFault {
   /// The disk is full, and the call changed nothing that a later one cannot do again. A force that
   /// says so is as final as any other.
   var isOnlyNoSpace: Bool {
-    isNoSpace && (call == .write || call == .create || call == .rename)
+    isNoSpace && (call == .write || call == .create || call == .rename || call == .truncate)
   }
 }

@@ -101,6 +101,53 @@ import Testing
     }
   }
 
+  /// A death at 50 that keeps what had ended before 20, and a prefix of the rest.
+  @Test(arguments: [
+    ("a 0 1 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> x", true),
+    ("a 0 1 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> y", true),
+    ("a 25 26 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> nil", true),
+    // What was handed over is kept.
+    ("a 0 1 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> nil", false),
+    // Not a prefix: the later one without the earlier one.
+    ("a 30 31 set:x -> OK | a 32 33 set2:y -> OK | b 60 61 get2 -> y | b 62 63 get -> nil", false),
+    ("a 30 31 set:x -> OK | a 32 33 set2:y -> OK | b 60 61 get -> x | b 62 63 get2 -> nil", true),
+    // What is lost is lost: it does not come back.
+    ("a 30 31 set:x -> OK | b 60 61 get -> nil | b 62 63 get -> x", false),
+    // Before the death all of it is seen.
+    ("a 30 31 set:x -> OK | b 40 41 get -> nil", false),
+    // Without an answer: done before the death and lost, or done after it.
+    ("a 30 - set:x | b 40 41 get -> x | c 60 61 get -> nil | c 62 63 get -> x", true),
+    // Written after the death, nothing takes it back.
+    ("a 55 56 set:x -> OK | b 60 61 get -> nil", false),
+    // The answer was under way when the node died.
+    ("a 30 52 set:x -> OK | b 60 61 get -> nil", true),
+  ])
+  func `A death takes a group back to a prefix`(text: String, passes: Bool) {
+    let loss = Loss(instant: Script.instant(50), floor: Script.instant(20))
+    let verdict = Linearizability().check(Script.history(text), losses: [loss])
+    if case .failed = verdict { #expect(!passes) } else { #expect(passes && verdict == .passed) }
+  }
+
+  @Test func `Two deaths in a row take back no more than each may`() {
+    // The process at 50, which keeps what ended before 40; in its recovery power, which keeps what
+    // ended before 20.
+    let losses = [
+      Loss(instant: Script.instant(50), floor: Script.instant(40)),
+      Loss(instant: Script.instant(52), floor: Script.instant(20)),
+    ]
+    let back = Script.history("a 30 31 set:x -> OK | b 60 61 get -> nil")
+    #expect(Linearizability().check(back, losses: losses) == .passed)
+    guard case .failed = Linearizability().check(back, losses: [losses[0]]) else {
+      Issue.record("a write that was handed over was lost with the process, and passed")
+      return
+    }
+    let far = Script.history("a 10 11 set:x -> OK | b 60 61 get -> nil")
+    guard case .failed = Linearizability().check(far, losses: losses) else {
+      Issue.record("a forced write was lost, and passed")
+      return
+    }
+  }
+
   @Test func `A search over its bound is given up and says so`() {
     let history = History(name: "g", keyCount: 1)
     for index in 0..<12 { Script.addSet(history, client: index, 0, 10, "<\(index)>") }
@@ -155,6 +202,8 @@ enum Script {
     history.finish(
       index, outcome, at: Instant(nanos: UInt64(end) * 1_000_000), clockMillis: start...end)
   }
+
+  static func instant(_ millis: UInt64) -> Instant { Instant(nanos: millis * 1_000_000) }
 
   static func addSet(
     _ history: History, client: Int, _ start: Int64, _ end: Int64, _ value: String,

@@ -69,6 +69,8 @@ final class OpenCall {
   let id: OperationID?
   let isTransaction: Bool
   let commands: [SimCommand]
+  /// Losses of the node before it was sent first.
+  var lossCount = 0
   /// How often it was sent.
   var attempts = 0
   /// The stream over which it was sent last; 0: none.

@@ -6,8 +6,8 @@ final class Probe {
   enum Purpose {
     case call(OpenCall)
     case flush(Flush)
-    case ledgerSet(Ledger, Int64)
-    case ledgerGet(Ledger, floor: Int64)
+    case ledgerSet(Ledger, Int)
+    case ledgerGet(Ledger, floor: Int)
     case outcome(OpenCall, seals: Bool)
     case copy(ExactlyOnce.Record)
     case audit(ExactlyOnce.Record)
@@ -113,9 +113,11 @@ final class StreamClient: StreamUser {
   // MARK: What to send
 
   private func nextBatch() -> [Probe] {
-    if let call = retrying.first {
+    while let call = retrying.first {
       retrying.removeFirst()
-      return [again(call)]
+      // What the node has forgotten it would do again.
+      if call.lossCount == world.losses.count { return [again(call)] }
+      world.workload.finish(call, .unknown)
     }
     if let ledger = oldLedgers.popLast() { return [reading(ledger)] }
     if !audits.isEmpty {
@@ -130,16 +132,11 @@ final class StreamClient: StreamUser {
   private func nextProbe() -> Probe? {
     switch world.isEnding ? 99 : chance.below(100) {
     case 0...9:
-      let ledger = ledger ?? world.durability.open(client: index)
+      let ledger = ledger ?? world.ledgers.open(client: index)
       self.ledger = ledger
       if chance.chance(1, in: 4) { return reading(ledger) }
-      ledger.sent += 1
-      return Probe(
-        .ledgerSet(ledger, ledger.sent),
-        words: [
-          Array("SET".utf8), ledger.key,
-          Array("\(ledger.sent)".utf8),
-        ])
+      let number = ledger.send(at: world.now)
+      return Probe(.ledgerSet(ledger, number), words: ledger.setting(number))
     case 10...12:
       guard let record = world.once.oldRecord(&chance) else { return nil }
       return Probe(.copy(record), words: Self.once(record.id) + record.words)
@@ -162,6 +159,7 @@ final class StreamClient: StreamUser {
   }
 
   private func sending(_ call: OpenCall) -> Probe {
+    if call.attempts == 0 { call.lossCount = world.losses.count }
     call.attempts += 1
     call.stream = streamNumber
     return Probe(.call(call), call.body(names: true), replyCount: call.replyCount)
@@ -177,7 +175,7 @@ final class StreamClient: StreamUser {
   }
 
   private func reading(_ ledger: Ledger) -> Probe {
-    Probe(.ledgerGet(ledger, floor: ledger.acknowledged), words: [Array("GET".utf8), ledger.key])
+    Probe(.ledgerGet(ledger, floor: ledger.acknowledged), words: ledger.reading)
   }
 
   // MARK: The stream
@@ -263,12 +261,12 @@ final class StreamClient: StreamUser {
       let outcome = Meaning.outcome(of: probe.replies, isTransaction: false, isFirstAttempt: true)
       world.workload.finish(flush, outcome)
     case .ledgerSet(let ledger, let number):
-      if probe.replies[0] == .status("OK") { ledger.acknowledged = number }
+      if probe.replies[0] == .status("OK") { ledger.acknowledge(number, at: world.now) }
     case .ledgerGet(let ledger, let floor):
       if probe.replies[0].isError {
         if ledger !== self.ledger { oldLedgers.append(ledger) }
       } else {
-        world.durability.check(ledger, probe.replies[0], floor: floor)
+        world.ledgers.check(ledger, probe.replies[0], floor: floor)
       }
     case .outcome(let call, let seals):
       if !world.workload.finish(call, told: probe.replies[0], seals: seals) {

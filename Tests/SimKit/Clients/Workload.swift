@@ -254,11 +254,16 @@ final class Workload {
 
   private func judge(_ group: Group) {
     checkedCount += 1
-    switch Linearizability().check(group.history) {
+    switch Linearizability().check(group.history, losses: losses(within: group.history)) {
     case .passed: break
     case .undecided: undecidedCount += 1
     case .failed(let text): world.fail("linearizability", text)
     }
+  }
+
+  private func losses(within history: History) -> [Loss] {
+    guard let first = history.calls.first?.invoked else { return [] }
+    return world.losses.filter { $0.instant >= first }
   }
 
   /// The keys of a judged group, to be removed; they are not looked at again.

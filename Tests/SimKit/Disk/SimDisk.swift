@@ -9,6 +9,7 @@ import Store
 struct SimDisk: Disk, ~Copyable {
   private let directory: SimDirectory
   private let timing: SimDiskTiming
+  private let prefix: LogPrefix
   private var worker: DiskWorker<SimFileSystem>
   private var stage = Stage.fresh
   private var due = Instant.never
@@ -25,11 +26,12 @@ struct SimDisk: Disk, ~Copyable {
   private static let retryInterval = Interval.millis(50)
 
   init(
-    directory: SimDirectory, timing: SimDiskTiming, options: DiskOptions, limits: DatabaseLimits,
-    hashKey: SipKey, freshIdentity: UInt64
+    directory: SimDirectory, timing: SimDiskTiming, prefix: LogPrefix, options: DiskOptions,
+    limits: DatabaseLimits, hashKey: SipKey, freshIdentity: UInt64
   ) {
     self.directory = directory
     self.timing = timing
+    self.prefix = prefix
     worker = DiskWorker(
       fileSystem: SimFileSystem(directory: directory), options: options, databaseLimits: limits,
       hashKey: hashKey, freshIdentity: freshIdentity)
@@ -48,6 +50,7 @@ struct SimDisk: Disk, ~Copyable {
   mutating func start(_ group: consuming DiskGroup) {
     invariant(isIdle, "a group is handed over when the disk is idle")
     timing.activity += 1
+    prefix.hand(group, at: now)
     self.group = consume group
     due = plan(timing.latency())
     if timing.runsEarly { perform() }
@@ -92,6 +95,9 @@ struct SimDisk: Disk, ~Copyable {
   private mutating func finishRecovery() -> DiskEvent {
     do {
       let database = try worker.recover { _, _ in }
+      if let breach = prefix.recover(through: database.log.appended, at: now) {
+        timing.breach(breach)
+      }
       stage = .ready
       idleDue = plan(timing.latency())
       return .recovered(database)
@@ -103,8 +109,11 @@ struct SimDisk: Disk, ~Copyable {
 
   private mutating func perform() {
     do {
-      report = .success(try worker.perform(&group!))
+      let done = try worker.perform(&group!)
+      prefix.finish(done)
+      report = .success(done)
     } catch {
+      prefix.fail()
       report = .failure(error)
     }
   }
@@ -140,6 +149,7 @@ struct SimDisk: Disk, ~Copyable {
       toldNoSpace = worker.hasNoSpace
       return .room(noSpace: toldNoSpace)
     } catch {
+      prefix.fail()
       stage = .failed
       return .failed(error)
     }

@@ -29,11 +29,14 @@ final class ExactlyOnce {
   private var held: [String: Set<[UInt8]>] = [:]
   /// FLUSHALL removes tokens; then only doubles are looked for.
   private let looksForLoss: Bool
+  /// A death may take back what was done, its id with it: a copy may rightly be executed again.
+  private let forgets: Bool
   private(set) var resentCount = 0
 
   init(world: World, swarm: Swarm) {
     self.world = world
-    looksForLoss = swarm.flushInThousand == 0
+    forgets = swarm.isWeak
+    looksForLoss = swarm.flushInThousand == 0 && !forgets
   }
 
   // MARK: Calls
@@ -119,6 +122,7 @@ final class ExactlyOnce {
 
   /// An id of long ago, to be sent again.
   func oldRecord(_ chance: inout Random) -> Record? {
+    if forgets { return nil }
     let candidates = records.suffix(400).filter { $0.reply != nil }
     guard !candidates.isEmpty else { return nil }
     return candidates[candidates.startIndex + chance.below(candidates.count)]
@@ -140,7 +144,7 @@ final class ExactlyOnce {
     switch word {
     case .committed: fits = !record.isAborted
     case .aborted: fits = !record.isCommitted
-    case .neverSeen: fits = !record.isCommitted && !record.isAborted
+    case .neverSeen: fits = forgets || !record.isCommitted && !record.isAborted
     case .expired: fits = true
     }
     if word != .expired, let token = record.token, let held = held[record.group],

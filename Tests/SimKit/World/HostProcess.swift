@@ -9,6 +9,7 @@ final class HostProcess: SimProcess {
 
   init(_ parts: ProcessParts) {
     var options = NodeOptions()
+    options.durability = parts.swarm.durability
     options.database.memoryByteCountMax = parts.swarm.memoryByteCountMax
     options.database.outcomeByteCountMax = parts.swarm.outcomeByteCountMax
     options.database.outcomesAgeMillis = parts.swarm.outcomesAgeMillis
@@ -21,10 +22,12 @@ final class HostProcess: SimProcess {
     diskOptions.segmentByteCountMax = 4 * parts.swarm.segmentByteCountMin
     diskOptions.sliceByteCount = 4 << 10
     diskOptions.unforcedByteCountMax = 16 << 10
+    diskOptions.fillsAhead = !parts.swarm.isWeak
     var chance = Random(seed: parts.seed)
     let disk = SimDisk(
-      directory: parts.directory, timing: parts.diskTiming, options: diskOptions,
-      limits: options.database, hashKey: SipKey(k0: chance.next(), k1: chance.next()),
+      directory: parts.directory, timing: parts.diskTiming, prefix: parts.logPrefix,
+      options: diskOptions, limits: options.database,
+      hashKey: SipKey(k0: chance.next(), k1: chance.next()),
       freshIdentity: chance.next())
     let link = SimTransport(
       port: parts.port, secret: SipKey(k0: parts.secret, k1: ~parts.secret), seed: chance.next())

@@ -15,6 +15,8 @@ final class SimNode {
   private let swarm: Swarm
   private var chance: Random
   let directory: SimDirectory
+  /// What must be on its disk.
+  let logPrefix = LogPrefix()
   let endpoint: Endpoint
 
   private(set) var port: SimPort?
@@ -66,6 +68,7 @@ final class SimNode {
     let timing = SimDiskTiming(scheduler: world, seed: chance.next(), swarm: swarm)
     port.wake = { [unowned self] in if life == self.life { planTurn(world.now) } }
     timing.wake = port.wake
+    timing.breach = { [unowned world] in world.fail("prefix", $0) }
     port.sendDatagram = { [unowned world] in world.reply($0, to: $1) }
     self.port = port
     self.timing = timing
@@ -75,8 +78,8 @@ final class SimNode {
     if !world.isEnding { planFaults() }
     process = world.makeProcess(
       ProcessParts(
-        port: port, directory: directory, diskTiming: timing, swarm: swarm, seed: chance.next(),
-        secret: secret))
+        port: port, directory: directory, logPrefix: logPrefix, diskTiming: timing, swarm: swarm,
+        seed: chance.next(), secret: secret))
     planTurn(world.now)
   }
 
@@ -164,13 +167,30 @@ final class SimNode {
     if case .powerLoss = died { tellsOthers = chance.chance(1, in: 4) }
     takeDown(tellsOthers: tellsOthers)
     switch died {
-    case .kill: directory.restart()
+    case .kill:
+      directory.restart()
+      world.noteLoss(since: logPrefix.loseProcess())
     case .powerLoss(let survival):
       powerLossCount += 1
       directory.losePower(survival)
+      checkAge()
+      world.noteLoss(since: logPrefix.losePower())
     }
     world.trace.note("node dies", at: world.now, life, 0, "\(died)")
     planStart()
+  }
+
+  /// `every-second` keeps its word: nothing has waited longer than a second and what the disk and the
+  /// loop may take.
+  private func checkAge() {
+    guard swarm.durability == .everySecond, swarm.fullDiskEverySeconds == 0 else { return }
+    let disk = swarm.slowDiskInThousand > 0 ? 2_000_000 : swarm.diskMicrosMax
+    let stall = swarm.stallsInThousand > 0 ? 1_500_000 : 0
+    let bound = Interval.micros(UInt64(1_000_000 + 2 * (disk + stall) + 100_000))
+    let age = logPrefix.age(at: world.now)
+    if age > bound {
+      world.fail("every-second", "a record was not forced for \(age.nanos / 1_000) us")
+    }
   }
 
   /// The process ended by itself.
@@ -179,8 +199,11 @@ final class SimNode {
     takeDown(tellsOthers: true)
     directory.restart()
     switch kind {
-    case .requested: cleanStopCount += 1
+    case .requested:
+      cleanStopCount += 1
+      logPrefix.close()
     case .diskFailed:
+      world.noteLoss(since: logPrefix.loseProcess())
       faultStopCount += 1
       if directory.failureCount == 0 { world.fail("recovery", "stopped with no fault: \(reason)") }
     case .damaged, .other: return world.fail("recovery", "cannot go on: \(reason)")

@@ -24,6 +24,7 @@ protocol SimProcess: AnyObject {
 struct ProcessParts {
   var port: SimPort
   var directory: SimDirectory
+  var logPrefix: LogPrefix
   var diskTiming: SimDiskTiming
   var swarm: Swarm
   var seed: UInt64
@@ -39,6 +40,8 @@ final class SimDiskTiming {
   var runsEarly: Bool
   /// Wakes the node.
   var wake: () -> Void = {}
+  /// Told when what recovery found is not what must be there.
+  var breach: (String) -> Void = { _ in }
   /// Events taken and groups started; tells the node whether a turn did something.
   var activity: UInt64 = 0
 

@@ -36,6 +36,8 @@ public struct SimulationStatistics: Sendable, Equatable {
   public var cleanStops = 0
   /// Ends of the node by a failed disk.
   public var faultStops = 0
+  /// Ends of a node of weak durability, which may have taken back what was acknowledged.
+  public var losses = 0
   /// Failed calls and writes to a full disk.
   public var diskFaults = 0
   /// Effects on the disk.
@@ -71,6 +73,7 @@ public struct SimulationStatistics: Sendable, Equatable {
     a.powerLosses += b.powerLosses
     a.cleanStops += b.cleanStops
     a.faultStops += b.faultStops
+    a.losses += b.losses
     a.diskFaults += b.diskFaults
     a.diskEffects += b.diskEffects
     a.networkFaults += b.networkFaults
@@ -86,7 +89,7 @@ public struct SimulationStatistics: Sendable, Equatable {
     simulated \(millis / 1_000) s, \(steps) steps, \(turns) turns
     calls \(calls): \(refusedCalls) refused, \(unknownCalls) unknown, \(resentCalls) sent again later
     ends of the node: \(deaths) deaths (\(powerLosses) of power), \(cleanStops) as asked, \
-    \(faultStops) by a disk fault
+    \(faultStops) by a disk fault; \(losses) of weak durability
     faults: \(diskFaults) of the disk in \(diskEffects) effects, \(networkFaults) of the network, \
     \(clockSteps) steps of the clock, \(flippedBits) flipped bits
     histories judged: \(histories), of those given up: \(undecidedHistories)

@@ -1,4 +1,5 @@
 import Base
+import Store
 
 /// Everything about one run that its seed decides: which faults there are and how often, what the
 /// clients do, and how tight the node's bounds are.
@@ -31,6 +32,11 @@ struct Swarm {
   var callsBetweenFailures = 0
   var failsForcesOnly = false
   var fullDiskEverySeconds = 0
+
+  /// When a write is acknowledged. With a weak one a death takes back what was not handed over or
+  /// forced, so copies that come later may rightly be executed again: there are none.
+  var durability = Store.Durability.always
+  var isWeak: Bool { durability != .always }
 
   // Deaths of the node.
   var secondsBetweenDeaths = 3
@@ -66,6 +72,7 @@ struct Swarm {
     drawDeaths(&chance)
     drawClock(&chance)
     drawBounds(&chance)
+    drawDurability(&chance)
   }
 
   private mutating func drawClients(_ chance: inout Random) {
@@ -134,5 +141,11 @@ struct Swarm {
       checkpointLogByteCount = UInt64([8, 64, 256][chance.below(3)] << 10)
     }
     segmentByteCountMin = [2, 8, 32, 128][chance.below(4)] << 10
+  }
+
+  private mutating func drawDurability(_ chance: inout Random) {
+    guard chance.chance(1, in: 4) else { return }
+    durability = chance.chance(2, in: 3) ? .everySecond : .never
+    datagramClientCount = 0
   }
 }

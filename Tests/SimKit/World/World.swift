@@ -17,7 +17,7 @@ final class World: Scheduler {
   private(set) var node: SimNode!
   private(set) var workload: Workload!
   private(set) var once: ExactlyOnce!
-  private(set) var durability: Durability!
+  private(set) var ledgers: Ledgers!
   private(set) var bounds: Bounds!
   private var streamClients: [StreamClient] = []
   private var datagramClients: [DatagramClient] = []
@@ -48,7 +48,7 @@ final class World: Scheduler {
     clock = SimClock(partsPerMillion: swarm.driftPartsPerMillion)
     network = SimNetwork(scheduler: self, seed: chance.next(), faults: swarm.network)
     once = ExactlyOnce(world: self, swarm: swarm)
-    durability = Durability(world: self, swarm: swarm)
+    ledgers = Ledgers(world: self, swarm: swarm)
     bounds = Bounds(world: self, swarm: swarm)
     node = SimNode(world: self, swarm: swarm, seed: chance.next())
     workload = Workload(world: self, swarm: swarm, seed: chance.next())
@@ -110,7 +110,7 @@ final class World: Scheduler {
     at(now + .millis(100)) { [self] in
       guard workload.isDone else { return planAudit() }
       isAudited = true
-      streamClients[0].audit(once.records, durability.ledgers)
+      streamClients[0].audit(once.records, ledgers.all)
     }
   }
 
@@ -148,6 +148,7 @@ final class World: Scheduler {
     statistics.networkFaults =
       network.lostCount + network.repeatedCount + network.damagedCount + network.resetCount
     statistics.clockSteps = clockStepCount
+    statistics.losses = losses.count
     statistics.histories = workload.checkedCount
     statistics.undecidedHistories = workload.undecidedCount
     return SimulationResult(
@@ -159,6 +160,15 @@ final class World: Scheduler {
       failure = "\(oracle), step \(trace.step), \(Trace.text(now)) s: \(text)"
       trace.note("failure", at: now, 0, 0, text)
     }
+  }
+
+  // MARK: Losses
+
+  /// Deaths of the node that may have taken back what was acknowledged; none with `always`.
+  private(set) var losses: [Loss] = []
+
+  func noteLoss(since floor: Instant) {
+    if swarm.isWeak { losses.append(Loss(instant: now, floor: floor)) }
   }
 
   // MARK: Troubles of the machine

@@ -29,6 +29,23 @@ import Testing
     #expect(try recovered(medium).0 == rig.state)
   }
 
+  @Test func `a full disk without room for a hole is told, and heals`() throws {
+    let medium = MemoryMedium()
+    var options = smallOptions
+    options.fillsAhead = false
+    var rig = try DiskRig(medium, options: options)
+    medium.capacity = medium.byteCount + 100
+    try rig.settle()
+    #expect(rig.hasNoSpace == true)
+    medium.capacity += 100_000
+    try rig.settle()
+    #expect(rig.hasNoSpace == false)
+    rig.commit(put: ["key": Array(repeating: 1, count: 3000)])
+    rig.commit(put: ["other": Array(repeating: 1, count: 3000)])
+    #expect(try !rig.flush().groupBlockedByNoSpace)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
   @Test func `room that comes back is told without a group`() throws {
     let medium = MemoryMedium()
     var rig = try DiskRig(medium)
