@@ -207,12 +207,16 @@ struct Node: ~Copyable {
     _ session: SessionPointer, _ input: UnsafeRawBufferPointer, _ batch: inout Batch
   ) -> Int {
     var at = 0
+    var previewed = 0
     while at < input.count, session.pointee.stall == .none {
       if batch.commandCount == NodeOptions.commandsPerTurnMax
         || output.count > NodeOptions.replyBytesPerTurnMax || isLogFull
       {
         becomeReady(session)
         break
+      }
+      if at >= previewed, session.pointee.progress.offset == 0 {
+        previewed = preview(input, from: at)
       }
       let rest = UnsafeRawBufferPointer(rebasing: input[at...])
       let step = parser.parse(

@@ -85,6 +85,7 @@ public struct Database: ~Copyable, @unchecked Sendable {
   public var usedByteCount: Int {
     var sum = keyspace.byteCount + outcomes.keyspace.byteCount + ledger.keyspace.byteCount
     sum += transaction.keptByteCount
+    if remains.isEmpty { return sum }
     for each in remains { sum += each.byteCount }
     return sum
   }
