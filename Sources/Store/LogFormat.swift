@@ -105,12 +105,13 @@ extension RecordHeader {
   /// its checksum. The value of `checksum` is ignored.
   @inline(__always)
   func seal(at place: UnsafeMutableRawPointer, seed: UInt32) -> UInt32 {
-    let place = place
-    place.storeBytes(of: UInt32(payloadByteCount).littleEndian, toByteOffset: 8, as: UInt32.self)
-    place.storeBytes(of: groupOffset.littleEndian, toByteOffset: 12, as: UInt32.self)
+    // In words of eight bytes, as the checksum reads them: a load of what two stores wrote waits
+    // until both have reached memory.
+    let first = UInt64(UInt32(payloadByteCount)) | UInt64(groupOffset) << 32
+    let last = UInt64(previousChecksum) | UInt64(kind.rawValue) << 32
+    place.storeBytes(of: first.littleEndian, toByteOffset: 8, as: UInt64.self)
     place.storeBytes(of: mark.number.littleEndian, toByteOffset: 16, as: UInt64.self)
-    place.storeBytes(of: previousChecksum.littleEndian, toByteOffset: 24, as: UInt32.self)
-    place.storeBytes(of: UInt32(kind.rawValue).littleEndian, toByteOffset: 28, as: UInt32.self)
+    place.storeBytes(of: last.littleEndian, toByteOffset: 24, as: UInt64.self)
     let own = CRC32C.update(seed, UnsafeRawBufferPointer(start: place + 8, count: 24))
     let checksum = CRC32C.update(
       own, UnsafeRawBufferPointer(start: place + 32, count: byteCount - 32))

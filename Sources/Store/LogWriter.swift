@@ -18,12 +18,15 @@ public struct LogWriter: ~Copyable {
   @usableFromInline private(set) var taken: Mark
   /// Where in `body` the record begun starts, or -1 between records.
   private var recordStart = -1
+  /// The record `appended` while it lacks its header. That is made when the next one begins or the
+  /// group is taken: a checksum made at once would wait for all the stores that copied the payload.
+  private var unsealed: Unsealed?
   /// The first record that the next forced group will make durable.
   ///
   /// Invariant: groupFirst <= appended + 1, and every record before it is forced before any record
   /// made from now on is written.
   private var groupFirst: Mark
-  /// The checksum of the record `appended`.
+  /// The checksum of the last record that has its header.
   private var checksum: UInt32
   private let seed: UInt32
 
@@ -44,6 +47,7 @@ public struct LogWriter: ~Copyable {
   /// Begins a record; the one before it was finished or cancelled.
   public mutating func begin() {
     invariant(recordStart < 0, "a record is begun only when the one before it is finished")
+    seal()
     recordStart = body.count
     _ = body.extend(LogFormat.recordHeaderByteCount)
   }
@@ -106,6 +110,7 @@ public struct LogWriter: ~Copyable {
   public mutating func take(into group: inout DiskGroup) {
     invariant(recordStart < 0, "records are taken only between records")
     invariant(group.log.isEmpty, "records are taken into an empty group")
+    seal()
     swap(&body, &group.log)
     taken = appended
     group.last = appended
@@ -114,6 +119,12 @@ public struct LogWriter: ~Copyable {
   }
 
   // MARK: Parts
+
+  private struct Unsealed {
+    var start: Int
+    var payloadByteCount: Int
+    var kind: RecordKind
+  }
 
   /// Appends a record without payload that says that the log ends in order.
   mutating func close() -> Mark {
@@ -125,17 +136,31 @@ public struct LogWriter: ~Copyable {
     invariant(recordStart >= 0, "a record is finished only after it was begun")
     let payload = body.count - recordStart - LogFormat.recordHeaderByteCount
     invariant(payload <= UInt32.max, "a record's payload is below 4 GiB")
-    body.append(zeroes: -payload & 7)
+    pad(payload)
     appended = appended.next
-    let offset = appended.number - groupFirst.number
-    let header = RecordHeader(
-      checksum: 0, payloadByteCount: payload,
-      groupOffset: offset < UInt64(LogFormat.groupOffsetUnknown)
-        ? UInt32(offset) : LogFormat.groupOffsetUnknown,
-      mark: appended, previousChecksum: checksum, kind: kind)
-    let place = body.mutableBytes.baseAddress.unsafelyUnwrapped + recordStart
-    checksum = header.seal(at: place, seed: seed)
+    unsealed = Unsealed(start: recordStart, payloadByteCount: payload, kind: kind)
     recordStart = -1
     return appended
+  }
+
+  /// Appends zeroes up to a multiple of 8.
+  private mutating func pad(_ payloadByteCount: Int) {
+    let count = body.count + (-payloadByteCount & 7)
+    body.extend(8).storeBytes(of: 0, as: UInt64.self)
+    body.truncate(to: count)
+  }
+
+  /// Gives the record `appended` its header, if it lacks it.
+  private mutating func seal() {
+    guard let record = unsealed else { return }
+    let place = body.mutableBytes.baseAddress.unsafelyUnwrapped + record.start
+    let offset = appended.number - groupFirst.number
+    let header = RecordHeader(
+      checksum: 0, payloadByteCount: record.payloadByteCount,
+      groupOffset: offset < UInt64(LogFormat.groupOffsetUnknown)
+        ? UInt32(offset) : LogFormat.groupOffsetUnknown,
+      mark: appended, previousChecksum: checksum, kind: record.kind)
+    checksum = header.seal(at: place, seed: seed)
+    unsealed = nil
   }
 }
