@@ -13,7 +13,7 @@ public struct ByteBuffer: ~Copyable, @unchecked Sendable {
 
   /// Makes an empty buffer with room for `capacity` bytes; 0 allocates nothing.
   @inlinable public init(capacity: Int = 0) {
-    base = capacity > 0 ? .allocate(byteCount: capacity, alignment: 16) : nil
+    base = capacity > 0 ? Self.allocate(capacity) : nil
     storedCapacity = capacity
     start = 0
     end = 0
@@ -79,7 +79,7 @@ public struct ByteBuffer: ~Copyable, @unchecked Sendable {
       base!.copyMemory(from: base! + start, byteCount: live)
     } else {
       let wanted = Swift.max(live + n, Swift.max(64, storedCapacity * 2))
-      let fresh = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
+      let fresh = Self.allocate(wanted)
       if live > 0 { fresh.copyMemory(from: base! + start, byteCount: live) }
       base?.deallocate()
       base = fresh
@@ -87,6 +87,12 @@ public struct ByteBuffer: ~Copyable, @unchecked Sendable {
     }
     start = 0
     end = live
+  }
+
+  /// Large memory begins at a page: a disk can take it from there.
+  @usableFromInline @inline(never)
+  static func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    .allocate(byteCount: byteCount, alignment: byteCount >= 64 << 10 ? 4096 : 16)
   }
 
   /// Adds `n` uninitialised bytes at the end and returns where they begin.

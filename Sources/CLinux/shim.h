@@ -7,6 +7,7 @@
 // are bound to the C library's symbols by asm labels, so that they can never clash with its own
 // declarations. No C code.
 #include <stdint.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <time.h>
 #include <sys/socket.h>
@@ -14,6 +15,9 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <sys/random.h>
+
+// Reads and writes of the file pass by the system's cache: O_DIRECT.
+static const int cl_o_direct = __O_DIRECT;
 
 // One message of recvmmsg and sendmmsg: struct mmsghdr.
 struct cl_mmsghdr {

@@ -74,7 +74,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   static var countsInterval: Interval { .millis(100) }
   /// With weak durability records are handed over this late, or when they pass the byte count.
   static var lazyHandOver: Interval { .millis(10) }
-  static var lazyHandOverByteCount: Int { 1 << 20 }
+  static var lazyHandOverByteCount: Int { 512 << 10 }
 
   /// - Parameter seed: for RANDOMKEY only.
   public init(

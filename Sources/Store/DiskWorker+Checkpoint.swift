@@ -59,6 +59,7 @@ extension DiskWorker where FS: ~Copyable {
   mutating func abandonCheckpoint() throws(DiskFault) -> Bool {
     guard let begun = checkpoint else { return false }
     checkpoint = nil
+    checkpointBuffer.removeAll(keep: options.bufferByteCountMax)
     fileSystem.close(begun.file)
     try fileSystem.remove(begun.temporaryName)
     return true
@@ -75,33 +76,53 @@ extension DiskWorker where FS: ~Copyable {
     let file = try fileSystem.open(name, create: true)
     checkpoint = CheckpointWriter(
       header: header, file: file, logByteCountAtBegin: logByteCount)
-    var bytes = ByteBuffer()
-    header.encode(into: &bytes)
-    try write(bytes.bytes)
+    header.encode(into: &checkpointBuffer)
+    try write(all: false)
   }
 
   private mutating func append(_ entries: UnsafeRawBufferPointer) throws(DiskFault) {
     guard entries.count > 0, let begun = checkpoint else { return }
-    var chunk = ByteBuffer(capacity: entries.count + 64)
     ChunkHeader.encode(
-      .entries, index: begun.chunkCount, payload: entries, seed: begun.header.seed, into: &chunk)
-    try write(chunk.bytes)
+      .entries, index: begun.chunkCount, payload: entries, seed: begun.header.seed,
+      into: &checkpointBuffer)
+    try write(all: false)
     checkpoint?.chunkCount += 1
     checkpoint?.payloadByteCount += UInt64(entries.count)
   }
 
-  /// Writes at the end of the temporary file; forces it now and then, so that the last force is
-  /// short.
-  private mutating func write(_ bytes: UnsafeRawBufferPointer) throws(DiskFault) {
+  /// Writes the whole sectors of what is to be written, or all of it, at the end of the temporary
+  /// file; forces it now and then, so that the last force is short.
+  private mutating func write(all: Bool) throws(DiskFault) {
     guard var begun = checkpoint else { return }
-    try fileSystem.write(begun.file, bytes, at: begun.byteCount)
-    begun.byteCount += UInt64(bytes.count)
-    begun.unforcedByteCount += bytes.count
+    let whole = checkpointBuffer.count & ~(LogFormat.sectorByteCount - 1)
+    try writeSectors(whole, of: begun)
+    begun.byteCount += UInt64(whole)
+    begun.unforcedByteCount += whole
+    checkpointBuffer.consume(whole)
+    if all {
+      let rest = checkpointBuffer.count
+      try fileSystem.write(begun.file, checkpointBuffer.bytes, at: begun.byteCount)
+      begun.byteCount += UInt64(rest)
+      begun.unforcedByteCount += rest
+      checkpointBuffer.removeAll(keep: options.bufferByteCountMax)
+    }
     if begun.unforcedByteCount >= options.unforcedByteCountMax {
       try fileSystem.force(begun.file)
       begun.unforcedByteCount = 0
     }
     checkpoint = begun
+  }
+
+  private mutating func writeSectors(
+    _ count: Int, of begun: CheckpointWriter
+  ) throws(DiskFault) {
+    guard count > 0 else { return }
+    let sectors = UnsafeRawBufferPointer(rebasing: checkpointBuffer.bytes[..<count])
+    if options.bypassesCache {
+      try fileSystem.writeSectors(begun.file, sectors, at: begun.byteCount)
+    } else {
+      try fileSystem.write(begun.file, sectors, at: begun.byteCount)
+    }
   }
 
   private mutating func finishCheckpoint(
@@ -131,11 +152,10 @@ extension DiskWorker where FS: ~Copyable {
     guard let begun = checkpoint else { return }
     var payload = ByteBuffer()
     footer.encode(into: &payload)
-    var chunk = ByteBuffer()
     ChunkHeader.encode(
       .footer, index: begun.chunkCount, payload: payload.bytes, seed: begun.header.seed,
-      into: &chunk)
-    try write(chunk.bytes)
+      into: &checkpointBuffer)
+    try write(all: true)
   }
 
   /// The index of the segment that holds the record after `through`, or will hold it.

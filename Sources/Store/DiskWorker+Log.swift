@@ -42,7 +42,11 @@ extension DiskWorker where FS: ~Copyable {
     let last = segments.count - 1
     isDirty = true
     do {
-      try fileSystem.write(segments[last].file, records, at: position)
+      if options.bypassesCache {
+        try fileSystem.writeSectors(segments[last].file, records, at: position)
+      } else {
+        try fileSystem.write(segments[last].file, records, at: position)
+      }
     } catch {
       guard error.isNoSpace else { throw error }
       return false

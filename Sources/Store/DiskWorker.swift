@@ -14,7 +14,12 @@ public struct DiskOptions: Sendable {
   /// Segments are written full of zeroes ahead of use, which halves the time of a force. False for
   /// durability that rarely forces: a segment is then a hole that fills as records come.
   public var fillsAhead = true
-  /// Memory that an emptied buffer of a group keeps for the next one; there are four.
+  /// The log and checkpoints go past the system's cache, in large writes. For durability that
+  /// rarely forces: its groups are large, and then copying them costs more than waiting for the
+  /// disk, which the loop does not do.
+  public var bypassesCache = false
+  /// Memory that an emptied buffer of a group keeps for the next one; there are four, and one of
+  /// checkpoints.
   public var bufferByteCountMax = 16 << 20
 
   public init() {}
@@ -89,6 +94,8 @@ public struct DiskWorker<FS: FileSystem & ~Copyable>: ~Copyable {
 
   /// The checkpoint under way.
   var checkpoint: CheckpointWriter?
+  /// What is still to be written of it.
+  var checkpointBuffer = ByteBuffer()
   /// The last finished one; 0 is none.
   var checkpointNumber: UInt64 = 0
   var checkpointByteCount: UInt64 = 0

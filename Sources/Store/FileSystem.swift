@@ -56,6 +56,12 @@ public protocol FileSystem: ~Copyable {
   mutating func write(
     _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
   ) throws(DiskFault)
+  /// Writes all of `bytes` at `offset`, a multiple of `LogFormat.sectorByteCount`, and may write
+  /// zeroes behind them up to the next one. Past the system's cache where that is possible: for
+  /// bytes in bulk that are not read again soon. Cheapest from memory that begins at a multiple.
+  mutating func writeSectors(
+    _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(DiskFault)
   /// Makes the file's bytes and size durable. The corresponding C function is `fdatasync`.
   mutating func force(_ file: FileHandle) throws(DiskFault)
   /// Makes reads show what the medium holds; to be called after a `force`. Returns how many bytes

@@ -93,6 +93,7 @@ struct Server {
   ) -> ThreadedDisk {
     var disk = DiskOptions()
     disk.fillsAhead = options.durability == .always
+    disk.bypassesCache = options.durability != .always
     let worker = DiskWorker(
       fileSystem: files, options: disk, databaseLimits: databaseLimits,
       hashKey: SipKey(k0: systemRandomWord(), k1: systemRandomWord()),

@@ -11,6 +11,8 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
   private let isReadOnly: Bool
   /// The names of open files, for faults.
   private var names: [Int32: String] = [:]
+  /// Open files that are written past the cache, or were to be and cannot be.
+  private var direct = DirectWriting()
 
   /// Opens the directory for serving: makes it if it is not there (its parent must be), and locks
   /// it.
@@ -96,6 +98,7 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
   /// Closes a file; not to be used after that. The corresponding C function is `close`.
   public mutating func close(_ file: FileHandle) {
     names[file.raw] = nil
+    direct.forget(file.raw)
     _ = Glibc.close(file.raw)
   }
 
@@ -110,6 +113,7 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
   public mutating func read(
     _ file: FileHandle, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(DiskFault) -> Int {
+    direct.end(file.raw)
     var done = 0
     while done < buffer.count {
       let count = pread(
@@ -128,6 +132,7 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
   public mutating func write(
     _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
   ) throws(DiskFault) {
+    direct.end(file.raw)
     var done = 0
     while done < bytes.count {
       let count = pwrite(
@@ -139,6 +144,19 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
       } else if errno != EINTR {
         throw fault(.write, file)
       }
+    }
+  }
+
+  /// Writes all bytes past the cache, or through it where the file system has no other way. The
+  /// corresponding C function is `pwritev` on a file with `O_DIRECT`.
+  public mutating func writeSectors(
+    _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(DiskFault) {
+    switch direct.write(file.raw, bytes, at: offset) {
+    case .done: break
+    case .refused: try write(file, bytes, at: offset)
+    case .failed(let number):
+      throw DiskFault(call: .write, file: name(of: file), errno: number)
     }
   }
 

@@ -30,6 +30,16 @@ struct SimFileSystem: FileSystem, ~Copyable, @unchecked Sendable {
     try directory.write(file, bytes, at: offset)
   }
 
+  /// With the zeroes that the real one may write behind the bytes.
+  mutating func writeSectors(
+    _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(DiskFault) {
+    var padded = ByteBuffer(capacity: bytes.count + LogFormat.sectorByteCount)
+    padded.append(bytes)
+    padded.append(zeroes: -bytes.count & (LogFormat.sectorByteCount - 1))
+    try directory.write(file, padded.bytes, at: offset)
+  }
+
   mutating func force(_ file: FileHandle) throws(DiskFault) { try directory.force(file) }
 
   mutating func dropCache(of file: FileHandle) throws(DiskFault) -> UInt64 {

@@ -23,6 +23,8 @@ final class HostProcess: SimProcess {
     diskOptions.sliceByteCount = 4 << 10
     diskOptions.unforcedByteCountMax = 16 << 10
     diskOptions.fillsAhead = !parts.swarm.isWeak
+    // In every other life: what is promised is the same.
+    diskOptions.bypassesCache = parts.seed & 1 == 1
     var chance = Random(seed: parts.seed)
     let disk = SimDisk(
       directory: parts.directory, timing: parts.diskTiming, prefix: parts.logPrefix,

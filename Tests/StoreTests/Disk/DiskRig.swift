@@ -13,6 +13,14 @@ let smallOptions: DiskOptions = {
   return options
 }()
 
+/// The same, as for durability that rarely forces.
+let lazyOptions: DiskOptions = {
+  var options = smallOptions
+  options.fillsAhead = false
+  options.bypassesCache = true
+  return options
+}()
+
 /// A database and its disk worker over a `MemoryMedium`: what the loop and the disk thread are
 /// together, one step at a time.
 struct DiskRig: ~Copyable {

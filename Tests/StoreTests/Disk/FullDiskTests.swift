@@ -118,7 +118,7 @@ import Testing
     for seed in 0..<10 {
       var chance = Random(seed: UInt64(part * 100 + seed))
       let medium = MemoryMedium()
-      var rig = try DiskRig(medium)
+      var rig = try DiskRig(medium, options: seed & 1 == 0 ? smallOptions : lazyOptions)
       var policy = CheckpointPolicy()
       for _ in 0..<60 {
         medium.capacity = chance.chance(1, in: 3) ? .max : medium.byteCount + chance.below(8000)

@@ -197,6 +197,16 @@ struct MemoryFileSystem: FileSystem, ~Copyable {
     file.dirty.formUnion(offset / sector...(end - 1) / sector)
   }
 
+  /// With the zeroes that the real one may write behind the bytes.
+  mutating func writeSectors(
+    _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(DiskFault) {
+    var padded = ByteBuffer(capacity: bytes.count + LogFormat.sectorByteCount)
+    padded.append(bytes)
+    padded.append(zeroes: -bytes.count & (LogFormat.sectorByteCount - 1))
+    try write(file, padded.bytes, at: offset)
+  }
+
   mutating func force(_ file: FileHandle) throws(DiskFault) {
     try medium.enter(.force, name(file))
     if medium.diesNow() { throw DiskFault(call: .force, file: name(file), errno: -1) }

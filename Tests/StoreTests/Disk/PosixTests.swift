@@ -105,6 +105,44 @@ private final class TemporaryDirectory {
     #expect(left >= 4096)
   }
 
+  /// In memory the file system may refuse to write past the cache.
+  @Test(arguments: ["/tmp", "/var/tmp", "/dev/shm"])
+  func `sectors are written from any memory, and mixed with other calls`(parent: String) throws {
+    let directory = TemporaryDirectory(in: parent)
+    var fileSystem = try PosixFileSystem(serving: directory.path)
+    let file = try fileSystem.open("a", create: true)
+    let size = 2 << 20
+    try fileSystem.truncate(file, to: UInt64(size))
+    var expected = [UInt8](repeating: 0, count: size)
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
+    defer { memory.deallocate() }
+    var chance = Random(seed: 3)
+    for index in 0..<(size / 8) {
+      memory.storeBytes(of: chance.next(), toByteOffset: index * 8, as: UInt64.self)
+    }
+    var offset = 0
+    for (start, count) in [
+      (0, 4096), (512, 700), (1024, 100), (8, 513), (3, 1), (16, 300_000), (4096, 400_001),
+    ] {
+      let bytes = UnsafeRawBufferPointer(rebasing: memory[start..<(start + count)])
+      try fileSystem.writeSectors(file, bytes, at: UInt64(offset))
+      expected.replaceSubrange(offset..<(offset + count), with: bytes)
+      if count == 513 {
+        // Through the cache, in the sector just written, and then past it again.
+        let few = UnsafeRawBufferPointer(rebasing: memory[0..<77])
+        try fileSystem.write(file, few, at: UInt64(offset + 1))
+        expected.replaceSubrange((offset + 1)..<(offset + 78), with: few)
+      }
+      offset += (count + 511) & ~511
+    }
+    try fileSystem.force(file)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size + 1, alignment: 1)
+    defer { buffer.deallocate() }
+    let count = try fileSystem.read(file, into: buffer, at: 0)
+    #expect(count == size)
+    #expect(Array(buffer[..<size]) == expected)
+  }
+
   @Test func `a fault names the call, the file and the number`() throws {
     let directory = TemporaryDirectory()
     var fileSystem = try PosixFileSystem(serving: directory.path)

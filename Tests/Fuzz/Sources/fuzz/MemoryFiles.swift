@@ -50,6 +50,12 @@ struct MemoryFiles: FileSystem, ~Copyable {
     files[handles[Int(file.raw)]] = content
   }
 
+  mutating func writeSectors(
+    _ file: FileHandle, _ bytes: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(DiskFault) {
+    try write(file, bytes, at: offset)
+  }
+
   mutating func force(_ file: FileHandle) {}
 
   mutating func dropCache(of file: FileHandle) -> UInt64 { 0 }
