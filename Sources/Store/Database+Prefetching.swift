@@ -15,7 +15,15 @@ extension Database {
         hashes[index] = hash
         keyspace.table.prefetchBucket(hash)
       }
-      for index in keys.indices { keyspace.table.prefetchEntry(hashes[index]) }
+      // The hash gives way to the place of the entry.
+      for index in keys.indices {
+        let block = keyspace.table.prefetchEntry(hashes[index])
+        hashes[index] = UInt64(UInt(bitPattern: block))
+      }
+      for index in keys.indices {
+        guard let block = UnsafeMutableRawPointer(bitPattern: UInt(hashes[index])) else { continue }
+        Entry(block: block).prefetchValue()
+      }
     }
   }
 }
@@ -25,13 +33,30 @@ extension Table {
     if let bucket = home(hash) { prefetch(bucket.base) }
   }
 
-  /// The first entry that may be the one; header and key take up to two lines.
-  @inline(__always) fileprivate func prefetchEntry(_ hash: UInt64) {
-    guard let bucket = home(hash) else { return }
+  /// The first entry that may be the one, or nil; header and key take up to two lines.
+  @inline(__always)
+  fileprivate func prefetchEntry(_ hash: UInt64) -> UnsafeMutableRawPointer? {
+    guard let bucket = home(hash) else { return nil }
     let matches = Bucket.match(bucket.tags, Bucket.tag(hash))
-    guard matches != 0 else { return }
+    guard matches != 0 else { return nil }
     let block = bucket.pointer(at: matches.trailingZeroBitCount >> 3)
     prefetch(block)
     prefetch(block + 64)
+    return block
+  }
+}
+
+extension Entry {
+  /// How much of an entry is fetched; behind that the processor sees the pattern by itself.
+  private static var prefetchByteCountMax: Int { 2048 }
+
+  /// What lies behind the first two lines.
+  @inline(__always) fileprivate func prefetchValue() {
+    let count = Entry.headerByteCount + keyByteCount + valueByteCount
+    var offset = 128
+    while offset < Swift.min(count, Entry.prefetchByteCountMax) {
+      prefetch(block + offset)
+      offset += 64
+    }
   }
 }
