@@ -20,6 +20,8 @@
     case claimForce = "claim-a-force"
     /// With durability `every-second`, nothing is forced.
     case forgetSecond = "forget-the-second"
+    /// A watched key that is gone counts as unchanged.
+    case overlookAbsence = "overlook-absence"
 
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?

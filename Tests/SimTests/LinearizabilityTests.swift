@@ -101,6 +101,58 @@ import Testing
     }
   }
 
+  /// `watch:1` watches the first key under ticket 1, `exec1-` is a transaction under it.
+  @Test(arguments: [
+    ("a 0 1 set:x -> OK | a 2 3 watch:1 -> OK | a 8 9 exec1-set:y -> OK | b 10 11 get -> y", true),
+    // Somebody else wrote between: nil, and only then.
+    ("a 2 3 watch:1 -> OK | b 4 5 set:x -> OK | a 8 9 exec1-set:y -> broken", true),
+    ("a 2 3 watch:1 -> OK | b 4 5 set:x -> OK | a 8 9 exec1-set:y -> OK", false),
+    ("a 2 3 watch:1 -> OK | a 8 9 exec1-set:y -> broken", false),
+    ("b 0 1 set:x -> OK | a 2 3 watch:1 -> OK | a 8 9 exec1-set:y -> broken", false),
+    // What was not executed is not seen.
+    (
+      "a 2 3 watch:1 -> OK | b 4 5 set:x -> OK | a 8 9 exec1-set:y -> broken | b 10 11 get -> y",
+      false
+    ),
+    // The same value written again is a change; a write to another key is none.
+    (
+      "b 0 1 set:x -> OK | a 2 3 watch:1 -> OK | b 4 5 set:x -> OK | a 8 9 exec1-set:y -> OK",
+      false
+    ),
+    ("a 2 3 watch:1 -> OK | b 4 5 set2:x -> OK | a 8 9 exec1-set:y -> OK", true),
+    ("a 2 3 watch:1 -> OK | b 4 5 set2:x -> OK | a 8 9 exec1-set:y -> broken", false),
+    // Absent, there for a while, absent: what the watch saw still holds.
+    (
+      "a 2 3 watch:1 -> OK | b 4 5 set:x -> OK | b 5 6 del -> 1 | a 8 9 exec1-set:y -> OK", true
+    ),
+    // Under way at the same time: either.
+    ("a 2 3 watch:1 -> OK | b 4 20 set:x -> OK | a 8 9 exec1-set:y -> OK", true),
+    ("a 2 3 watch:1 -> OK | b 4 20 set:x -> OK | a 8 9 exec1-set:y -> broken", true),
+  ])
+  func `A transaction under a watch is executed if nothing changed`(text: String, passes: Bool) {
+    let verdict = Linearizability().check(Script.history(text))
+    if case .failed = verdict { #expect(!passes) } else { #expect(passes && verdict == .passed) }
+  }
+
+  @Test(arguments: [(20, true), (900, false)])
+  func `A watched key that expires has changed`(readAt: Int64, holds: Bool) {
+    for (outcome, isRight) in [(CallOutcome.replied([.null]), holds), (.broken, !holds)] {
+      let history = History(name: "g", keyCount: 2)
+      let value = Payload(Array("x".utf8))
+      Script.add(
+        history, client: 0, 0, 1, [SimCommand(slot: 0, verb: .set(value, expiryMillis: 500))],
+        .replied([.status("OK")]))
+      Script.add(
+        history, client: 1, 2, 3, [SimCommand(slot: 0, verb: .watch(ticket: 1))],
+        .replied([.status("OK")]))
+      Script.add(
+        history, client: 1, readAt, readAt + 1, [SimCommand(slot: 1, verb: .get)], outcome,
+        tickets: [1])
+      let verdict = Linearizability().check(history)
+      if case .failed = verdict { #expect(!isRight) } else { #expect(isRight) }
+    }
+  }
+
   /// A death at 50 that keeps what had ended before 20, and a prefix of the rest.
   @Test(arguments: [
     ("a 0 1 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> x", true),
@@ -175,28 +227,36 @@ enum Script {
     let history = History(name: "g", keyCount: 2)
     for line in text.split(separator: "|") {
       let sides = line.split(separator: " -> ", omittingEmptySubsequences: false).map(String.init)
-      let words = sides[0].split(separator: " ").map(String.init)
+      var words = sides[0].split(separator: " ").map(String.init)
+      var tickets: [Int] = []
+      if words[3].hasPrefix("exec1-") {
+        words[3].removeFirst(6)
+        tickets = [1]
+      }
       let commands = words[3].split(separator: ";").map { command(String($0)) }
       let end = Int64(words[2]) ?? 1_000
       let outcome: CallOutcome
       switch sides.count > 1 ? sides[1].trimmed : "unknown" {
       case "unknown": outcome = .unknown
+      case "broken": outcome = .broken
       case "failed": outcome = .failed("ERR")
       case let reply: outcome = .replied([self.reply(reply, to: commands[0])])
       }
       add(
-        history, client: Int(words[0].utf8.first!), Int64(words[1])!, end, commands, outcome)
+        history, client: Int(words[0].utf8.first!), Int64(words[1])!, end, commands, outcome,
+        tickets: tickets)
     }
     return history
   }
 
   static func add(
     _ history: History, client: Int, _ start: Int64, _ end: Int64, _ commands: [SimCommand],
-    _ outcome: CallOutcome
+    _ outcome: CallOutcome, tickets: [Int] = []
   ) {
     let call = Call(
       serial: history.calls.count, client: client, commands: commands,
-      isTransaction: commands.count > 1, id: nil, invoked: Instant(nanos: UInt64(start) * 1_000_000)
+      isTransaction: commands.count > 1, tickets: tickets, id: nil,
+      invoked: Instant(nanos: UInt64(start) * 1_000_000)
     )
     let index = history.begin(call)
     history.finish(
@@ -225,6 +285,8 @@ enum Script {
     switch parts[0] {
     case "set", "set2":
       return SimCommand(slot: slot, verb: .set(Payload(Array(parts[1].utf8)), expiryMillis: nil))
+    case "del": return SimCommand(slot: slot, verb: .delete)
+    case "watch": return SimCommand(slot: slot, verb: .watch(ticket: Int(parts[1])!))
     case "incr": return SimCommand(slot: slot, verb: .increment(Int64(parts[1])!))
     default: return SimCommand(slot: slot, verb: .get)
     }
@@ -232,8 +294,8 @@ enum Script {
 
   private static func reply(_ text: String, to command: SimCommand) -> Reply {
     switch command.verb {
-    case .increment: .integer(Int64(text)!)
-    case .set: .status(text)
+    case .increment, .delete: .integer(Int64(text)!)
+    case .set, .watch: .status(text)
     default: text == "nil" ? .null : .bulk(Array(text.utf8))
     }
   }

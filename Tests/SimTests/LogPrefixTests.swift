@@ -56,6 +56,7 @@ import Testing
   @Test func `Power that fails in the recovery after a kill takes what the kill left`() {
     begin()
     _ = prefix.loseProcess()
+    #expect(prefix.age(at: Script.instant(50)) == .zero)
     _ = prefix.losePower()
     #expect(prefix.recover(through: Mark(3), at: .zero) == nil)
   }

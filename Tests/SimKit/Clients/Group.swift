@@ -12,6 +12,8 @@ enum GroupKind: Int, CaseIterable {
   case bundle
   /// One key that expires.
   case fleeting
+  /// Two keys, some of which expire, that are also watched and changed under WATCH.
+  case watched
 }
 
 /// A group of keys on its way from use to verdict.
@@ -40,7 +42,7 @@ final class Group {
 
   init(name: String, kind: GroupKind) {
     self.kind = kind
-    let keyCount = kind == .bundle ? 3 : 1
+    let keyCount = kind == .bundle ? 3 : kind == .watched ? 2 : 1
     history = History(name: name, keyCount: keyCount)
     versions = Array(repeating: nil, count: keyCount)
   }

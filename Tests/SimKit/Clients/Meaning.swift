@@ -12,6 +12,7 @@ enum Meaning {
     let reply = replies[replies.count - 1]
     if case .error(let text) = reply { return outcome(ofError: text, isFirstAttempt) }
     guard isTransaction else { return .replied([reply]) }
+    if reply == .null { return .broken }
     guard case .array(let items) = reply else { return .notApplied(reply.text) }
     if let error = items.first(where: \.isError), case .error(let text) = error {
       return outcome(ofError: text, isFirstAttempt)

@@ -55,6 +55,8 @@ final class StreamClient: StreamUser {
   /// Calls under an id that were sent and not answered.
   private var retrying: [OpenCall] = []
   private var ledger: Ledger?
+  /// Watches of this stream, all answered, whose transaction comes next.
+  private var watches: [OpenCall] = []
   /// Ledgers of streams that broke, to be read.
   private var oldLedgers: [Ledger] = []
   /// What the last phase asks for.
@@ -113,6 +115,7 @@ final class StreamClient: StreamUser {
   // MARK: What to send
 
   private func nextBatch() -> [Probe] {
+    if !watches.isEmpty { return [endingWatches()] }
     while let call = retrying.first {
       retrying.removeFirst()
       // What the node has forgotten it would do again.
@@ -124,6 +127,10 @@ final class StreamClient: StreamUser {
       let some = Array(audits.suffix(20))
       audits.removeLast(some.count)
       return some
+    }
+    if !world.isEnding, chance.chance(world.swarm.watchesInThousand, in: 1_000) {
+      let calls = world.workload.watch(client: index)
+      if !calls.isEmpty { return calls.map(sending) }
     }
     let count = chance.within(1...world.swarm.pipelineCountMax)
     return (0..<count).compactMap { _ in nextProbe() }
@@ -152,6 +159,13 @@ final class StreamClient: StreamUser {
       }
       return world.workload.next(client: index, overDatagrams: false).map(sending)
     }
+  }
+
+  /// The transaction under the watches, or UNWATCH: no other EXEC may meet them.
+  private func endingWatches() -> Probe {
+    defer { watches.removeAll() }
+    let call = world.workload.transaction(client: index, under: watches)
+    return call.map(sending) ?? Probe(.litter, "UNWATCH")
   }
 
   private static func once(_ id: OperationID) -> [[UInt8]] {
@@ -216,6 +230,7 @@ final class StreamClient: StreamUser {
     epoch += 1
     let lost = batch
     batch.removeAll()
+    watches.removeAll()
     for probe in lost { drop(probe) }
     if let ledger { oldLedgers.append(ledger) }
     ledger = nil
@@ -283,6 +298,7 @@ final class StreamClient: StreamUser {
     let outcome = Meaning.outcome(
       of: replies, isTransaction: call.isTransaction, isFirstAttempt: call.attempts == 1)
     if call.needsRetry(after: outcome) { return retrying.append(call) }
+    if case .watch = call.commands[0].verb, case .replied = outcome { watches.append(call) }
     world.workload.finish(call, outcome)
   }
 

@@ -12,6 +12,7 @@ final class Workload {
   private var groupSerial = 0
   private var callSerial = 0
   private var valueSerial = 0
+  private var ticketSerial = 0
   private(set) var checkedCount = 0
   private(set) var undecidedCount = 0
   private(set) var callCount = 0
@@ -62,13 +63,13 @@ final class Workload {
   /// Opens a call and notes its beginning.
   private func open(
     _ group: Group, _ client: Int, _ commands: [SimCommand], _ isTransaction: Bool,
-    id: OperationID?
+    id: OperationID?, tickets: [Int] = []
   ) -> OpenCall {
     callSerial += 1
     callCount += 1
     let call = Call(
-      serial: callSerial, client: client, commands: commands, isTransaction: isTransaction, id: id,
-      invoked: world.now)
+      serial: callSerial, client: client, commands: commands, isTransaction: isTransaction,
+      tickets: tickets, id: id, invoked: world.now)
     group.openCount += 1
     return OpenCall(
       group: group, index: group.history.begin(call), id: id, isTransaction: isTransaction,
@@ -112,6 +113,7 @@ final class Workload {
       if chance.chance(1, in: 4) { return [command(slot: chance.below(3), group)] }
       return (0..<chance.within(2...5)).map { _ in plainCommand(slot: chance.below(3)) }
     case .fleeting: return [fleetingCommand(group)]
+    case .watched: return [watchedCommand()]
     }
   }
 
@@ -148,6 +150,45 @@ final class Workload {
     default: verb = .append(token())
     }
     return SimCommand(slot: 0, verb: verb)
+  }
+
+  private func watchedCommand() -> SimCommand {
+    let expires = swarm.usesExpiry && chance.chance(1, in: 2)
+    let verb: SimCommand.Verb
+    switch chance.below(8) {
+    case 0...2: verb = .get
+    case 3...4:
+      verb = .set(Payload(value()), expiryMillis: expires ? Int64(chance.within(1...200)) : nil)
+    case 5: verb = expires ? .expire(millis: Int64(chance.within(1...200))) : .delete
+    case 6: verb = .delete
+    default: verb = .append(token())
+    }
+    return SimCommand(slot: chance.below(2), verb: verb)
+  }
+
+  /// Calls that watch a key or both of one group; empty when there is none for it.
+  func watch(client: Int) -> [OpenCall] {
+    let fitting = groups.filter { $0.stage == .active && $0.kind == .watched }
+    guard !fitting.isEmpty else { return [] }
+    let group = fitting[chance.below(fitting.count)]
+    let slots = chance.chance(1, in: 2) ? [0, 1] : [chance.below(2)]
+    return slots.map { slot in
+      ticketSerial += 1
+      let command = SimCommand(slot: slot, verb: .watch(ticket: ticketSerial))
+      return open(group, client, [command], false, id: nil)
+    }
+  }
+
+  /// The transaction under watches that were all answered; nil when the group is closing.
+  func transaction(client: Int, under watches: [OpenCall]) -> OpenCall? {
+    let group = watches[0].group
+    guard group.stage == .active else { return nil }
+    let tickets = watches.compactMap { call -> Int? in
+      if case .watch(let ticket) = call.commands[0].verb { return ticket }
+      return nil
+    }
+    let commands = (0..<chance.within(1...3)).map { _ in watchedCommand() }
+    return open(group, client, commands, true, id: nil, tickets: tickets)
   }
 
   /// A text that occurs nowhere else.

@@ -8,6 +8,8 @@ enum CallOutcome: Hashable {
   case executed
   /// A command failed for what the keys hold, so nothing was done: the model must agree.
   case failed(String)
+  /// EXEC answered nil: nothing was done, and a watched key must have changed.
+  case broken
   /// An error that has nothing to do with the keys says that nothing was done.
   case notApplied(String)
   /// No answer, or one that leaves it open: executed at most once between the call's two ends.
@@ -20,6 +22,8 @@ struct Call {
   var client: Int
   var commands: [SimCommand]
   var isTransaction: Bool
+  /// The watches under which it is executed.
+  var tickets: [Int] = []
   var id: OperationID?
   var invoked: Instant
   /// When its effect had come at the latest, if it came.
@@ -44,12 +48,14 @@ struct Call {
     case .replied(let replies): result = replies.map(\.text).joined(separator: " ")
     case .executed: result = "executed"
     case .failed(let text): result = "failed: \(text)"
+    case .broken: result = "nil, as a watched key had changed"
     case .notApplied(let text): result = "not applied: \(text)"
     case .unknown: result = "unknown"
     }
     let end = ended == .never ? "…" : Trace.text(ended)
     return "#\(serial) client \(client) [\(Trace.text(invoked)), \(end)] "
-      + (isTransaction ? "multi " : "") + (id.map { "once \($0) " } ?? "") + "\(body) -> \(result)"
+      + (isTransaction ? "multi " : "") + tickets.map { "under \($0) " }.joined()
+      + (id.map { "once \($0) " } ?? "") + "\(body) -> \(result)"
   }
 }
 

@@ -62,9 +62,11 @@ final class LogPrefix {
   /// The node stopped as asked: everything is there.
   func close() { floor = min(floor ?? handed, handed) }
 
-  /// How long the oldest record that is not durable has been with the disk.
+  /// How long the oldest record that is not durable has been with the disk; none is between a death and
+  /// the recovery after it.
   func age(at now: Instant) -> Interval {
-    groups.first { $0.through > durable }.map { now - $0.instant } ?? Interval(nanos: 0)
+    if floor != nil { return .zero }
+    return groups.first { $0.through > durable }.map { now - $0.instant } ?? .zero
   }
 
   private func lose(to mark: Mark) -> Instant {

@@ -55,9 +55,42 @@ struct KeyState: Hashable {
   }
 }
 
+/// A key that some client watches.
+struct WatchState: Hashable {
+  var ticket: Int
+  var slot: Int
+  /// It was absent when the watch began: the watch holds whenever it is absent.
+  var wasAbsent: Bool
+  /// It was there, and was written or removed since.
+  var isBroken = false
+}
+
 /// The state of a group of keys.
 struct GroupState: Hashable {
   var keys: [KeyState]
+  var watches: [WatchState] = []
+
+  /// Notes that the key was written or removed.
+  mutating func breakWatches(of slot: Int) {
+    for index in watches.indices where watches[index].slot == slot {
+      if !watches[index].wasAbsent { watches[index].isBroken = true }
+    }
+  }
+
+  /// Whether no key has changed that was watched under the tickets.
+  func holds(_ tickets: [Int]) -> Bool {
+    watches.allSatisfy { watch in
+      if !tickets.contains(watch.ticket) { return true }
+      return watch.wasAbsent ? keys[watch.slot].value == nil : !watch.isBroken
+    }
+  }
+
+  /// The same without the watches that an EXEC has ended.
+  func ending(_ tickets: [Int]) -> GroupState {
+    var next = self
+    next.watches.removeAll { tickets.contains($0.ticket) }
+    return next
+  }
 
   var text: String { "{" + keys.map(\.text).joined(separator: ", ") + "}" }
 }
@@ -73,11 +106,17 @@ enum Model {
     case .notApplied:
       return [state]
     case .replied(let replies):
-      return variants(state, call).compactMap { run(call, on: $0, expecting: replies) }
+      return variants(state, call).filter { $0.holds(call.tickets) }
+        .compactMap { run(call, on: $0, expecting: replies) }.map { $0.ending(call.tickets) }
     case .failed:
-      return variants(state, call).filter { fails(call, on: $0) }
+      return variants(state, call).filter { $0.holds(call.tickets) && fails(call, on: $0) }
+        .map { $0.ending(call.tickets) }
+    case .broken:
+      return variants(state, call).filter { !$0.holds(call.tickets) }
+        .map { $0.ending(call.tickets) }
     case .executed, .unknown:
-      return variants(state, call).compactMap { run(call, on: $0, expecting: nil) }
+      return variants(state, call).filter { $0.holds(call.tickets) }
+        .compactMap { run(call, on: $0, expecting: nil) }.map { $0.ending(call.tickets) }
     }
   }
 
@@ -97,7 +136,10 @@ enum Model {
       guard let expiry = state.keys[index].expiry else { continue }
       guard call.clockMillis.upperBound >= expiry.lowerBound else { continue }
       var gone = states
-      for place in gone.indices { gone[place].keys[index] = .absent }
+      for place in gone.indices {
+        gone[place].keys[index] = .absent
+        gone[place].breakWatches(of: index)
+      }
       let must = call.clockMillis.lowerBound >= expiry.upperBound
       states = must ? gone : states + gone
     }
@@ -131,10 +173,31 @@ enum Model {
     _ command: SimCommand, _ state: inout GroupState, _ clock: ClosedRange<Int64>, _ reply: Reply?
   ) -> Verdict {
     if case .flush = command.verb {
-      for index in state.keys.indices { state.keys[index] = .absent }
+      for index in state.keys.indices where state.keys[index].value != nil {
+        state.keys[index] = .absent
+        state.breakWatches(of: index)
+      }
       return compare(.status("OK"), reply)
     }
+    if case .watch(let ticket) = command.verb {
+      let isAbsent = state.keys[command.slot].value == nil
+      state.watches.append(WatchState(ticket: ticket, slot: command.slot, wasAbsent: isAbsent))
+      return compare(.status("OK"), reply)
+    }
+    if writes(command.verb, state.keys[command.slot]) { state.breakWatches(of: command.slot) }
     return execute(command.verb, &state.keys[command.slot], clock, reply)
+  }
+
+  /// Whether the key gets a new version or is removed, if the command does not fail.
+  private static func writes(_ verb: SimCommand.Verb, _ key: KeyState) -> Bool {
+    switch verb {
+    case .get, .getVersion, .watch, .flush: false
+    case .set, .update, .increment, .append: true
+    case .setIfAbsent: key.value == nil
+    case .delete, .getDelete, .expire: key.value != nil
+    case .compareAndSet(let version, _): key.value != nil && key.version == version
+    case .persist: key.value != nil && key.expiry != nil
+    }
   }
 
   private static func execute(
@@ -190,7 +253,7 @@ enum Model {
       key.expiry = nil
       key.version = nil
       return compare(.integer(1), reply)
-    case .flush:
+    case .flush, .watch:
       return .differs
     }
   }

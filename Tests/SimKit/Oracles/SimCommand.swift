@@ -28,6 +28,8 @@ struct SimCommand: Hashable {
     case expire(millis: Int64)
     case persist
     case flush
+    /// Watches the key until the transaction that names the ticket.
+    case watch(ticket: Int)
   }
 
   var slot: Int
@@ -35,7 +37,7 @@ struct SimCommand: Hashable {
 
   var changes: Bool {
     switch verb {
-    case .get, .getVersion: false
+    case .get, .getVersion, .watch: false
     default: true
     }
   }
@@ -72,6 +74,7 @@ struct SimCommand: Hashable {
     case .expire(let millis): return Self.words("PEXPIRE", key, "\(millis)")
     case .persist: return Self.words("PERSIST", key)
     case .flush: return Self.words("FLUSHALL")
+    case .watch: return Self.words("WATCH", key)
     }
   }
 
@@ -94,6 +97,7 @@ struct SimCommand: Hashable {
     case .expire(let millis): "pexpire \(slot) \(millis)"
     case .persist: "persist \(slot)"
     case .flush: "flushall"
+    case .watch(let ticket): "watch \(slot) as \(ticket)"
     }
   }
 }

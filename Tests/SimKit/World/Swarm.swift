@@ -20,6 +20,7 @@ struct Swarm {
   var largeValueByteCountMax = 0
   var flushInThousand = 0
   var usesExpiry = true
+  var watchesInThousand = 0
   var forgetfulInThousand = 50
 
   // Network.
@@ -73,6 +74,7 @@ struct Swarm {
     drawClock(&chance)
     drawBounds(&chance)
     drawDurability(&chance)
+    if chance.chance(1, in: 2) { watchesInThousand = chance.within(20...300) }
   }
 
   private mutating func drawClients(_ chance: inout Random) {
