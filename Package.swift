@@ -48,7 +48,14 @@ let package = Package(
     .testTarget(
       name: "NetKitTests", dependencies: ["Base", "Conformance", "NetKit"],
       swiftSettings: settings),
-    .testTarget(name: "TPCTests", dependencies: ["Base", "TPC"], swiftSettings: settings),
+    .target(
+      name: "TPCWorld", dependencies: ["Base", "TPC"], path: "Tests/TPCWorld",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "explore", dependencies: ["Base", "TPCWorld"], path: "Tests/explore",
+      swiftSettings: settings),
+    .testTarget(
+      name: "TPCTests", dependencies: ["Base", "TPC", "TPCWorld"], swiftSettings: settings),
     .testTarget(name: "StoreTests", dependencies: ["Base", "Store"], swiftSettings: settings),
     .testTarget(
       name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "TPC", "Node"],

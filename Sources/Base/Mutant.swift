@@ -23,6 +23,54 @@
     /// A watched key that is gone counts as unchanged.
     case overlookAbsence = "overlook-absence"
 
+    // In TPC, found by `explore`.
+
+    /// Votes and answers do not wait until what they say is durable.
+    case voteUngated = "send-before-durable"
+    /// The coordinator decides when one vote is still missing.
+    case commitBeforeAllVotes = "reply-before-all-votes"
+    /// A no is counted as if it were a yes.
+    case ignoreNo = "ignore-a-no"
+    /// The final abort is told before it is durable.
+    case abortSentUnforced = "abort-sent-before-its-force"
+    /// The next attempt begins before the death of the last is durable.
+    case attemptGivenUpUnforced = "attempt-given-up-without-a-force"
+    /// Recovery counts members that are prepared for another attempt.
+    case attemptsMixed = "attempts-mixed-in-recovery"
+    /// Votes, decisions and answers are taken for whatever attempt is known.
+    case attemptMissing = "attempt-missing-in-answers"
+    /// A refusal is told before it is durable.
+    case refusalUnforced = "refusal-unforced"
+    /// The coordinator counts its own vote before it is durable.
+    case ownVoteUngated = "own-vote-ungated"
+    /// A commit is acknowledged before its record is durable.
+    case acknowledgeAtAppend = "commit-acknowledged-at-append"
+    /// A commit is forgotten after some time, whoever has not acknowledged it.
+    case forgetByAge = "outcome-forgotten-by-age-alone"
+    /// The horizon is kept in memory only.
+    case horizonUnforced = "horizon-not-recorded"
+    /// A restarted coordinator aborts what nobody answers about in time.
+    case restartedCoordinatorTimesOut = "coordinator-aborts-by-timeout-after-restart"
+    /// A prepare that waited is granted without a further check.
+    case queuedGrantedUnchecked = "queued-prepare-granted-unchecked"
+    /// Unlocking a name takes the locks of others on it too.
+    case unlockByKey = "unlock-by-key-instead-of-by-transaction"
+    /// Operation ids are not locked.
+    case operationNotInPrepare = "operation-id-not-in-prepare"
+    /// Prepares, votes and answers of an old epoch count.
+    case acceptOldEpoch = "message-of-an-old-epoch-accepted"
+    /// An inquiry leaves before the asker's own record is durable.
+    case inquiryUngated = "inquiry-before-own-record-is-durable"
+
+    /// Those that stand in TPC.
+    public static let ofAgreement: [Mutant] = [
+      .voteUngated, .commitBeforeAllVotes, .ignoreNo, .abortSentUnforced,
+      .attemptGivenUpUnforced, .attemptsMixed, .attemptMissing, .refusalUnforced,
+      .ownVoteUngated, .acknowledgeAtAppend, .forgetByAge, .horizonUnforced,
+      .restartedCoordinatorTimesOut, .queuedGrantedUnchecked, .unlockByKey,
+      .operationNotInPrepare, .acceptOldEpoch, .inquiryUngated,
+    ]
+
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?
   }

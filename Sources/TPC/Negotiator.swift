@@ -1,77 +1,70 @@
 import Base
 
-/// What became of `begin` and `renew`.
-public enum Beginning: Sendable, Equatable {
-  /// Prepares are on their way; the outcome follows as an effect.
-  case started(TransactionID)
-  /// A name is locked here. Nothing was done; try again when `.unlocked` comes.
-  case conflict
-  /// The resource said no. Nothing was done.
-  case rejected(Reason)
-  /// Too many transactions are open. Nothing was done.
-  case full
-  /// No id may be given out yet (`finishRecovery` must be durable). Nothing was done.
-  case notReady
-}
-
-/// A transaction that is prepared here and whose outcome is not known here.
-public struct Doubt: Sendable, Equatable {
-  /// Its name; the coordinator is `id.node`.
-  public var id: TransactionID
-  /// The attempt that is prepared.
-  public var attempt: Attempt
-  /// When it was prepared here, or recovered.
-  public var since: Instant
-  /// Those whose word is missing.
-  public var waitsFor: MemberSet
-}
-
-/// What happened, counted since the start.
-public struct NegotiatorCounters: Sendable, Equatable {
-  /// Transactions begun here; attempts of them after the first.
-  public var begun: UInt64 = 0
-  public var retried: UInt64 = 0
-  /// Outcomes of those.
-  public var committed: UInt64 = 0
-  public var aborted: UInt64 = 0
-  /// Votes given here.
-  public var yesVotes: UInt64 = 0
-  public var noVotes: UInt64 = 0
-  /// Messages and items in them, both ways.
-  public var messagesSent: UInt64 = 0
-  public var messagesReceived: UInt64 = 0
-  public var itemsReceived: UInt64 = 0
-  /// Prepares and decisions sent again, and inquiries.
-  public var resends: UInt64 = 0
-  public var inquiries: UInt64 = 0
-  /// Messages dropped: malformed, from nobody, of another epoch.
-  public var malformed: UInt64 = 0
-  public var strangers: UInt64 = 0
-  public var otherEpochs: UInt64 = 0
-  /// Words of others that cannot be true if everybody keeps the rules; not acted upon.
-  public var contradictions: UInt64 = 0
-}
-
 /// Two-phase commit of one member: coordinator, participant, inquiry and locks.
 ///
 /// Pure: events go in with the time, effects are appended to a buffer of the caller. A turn of the
 /// owner is any number of calls, then `flush`, then the effects in order. `wake` is called at
-/// `deadline`. docs/protocol.md numbers the rules.
-///
-/// Not done yet: this is the interface; the methods do nothing.
+/// `deadline`. docs/protocol.md numbers the rules; the code names them.
 public struct Negotiator: ~Copyable {
   /// This member.
   public let member: MemberID
   /// The member list, this one included.
-  public private(set) var members: MemberSet
+  public internal(set) var members: MemberSet
   /// Its version.
-  public private(set) var epoch: Epoch
+  public internal(set) var epoch: Epoch
   /// What happened so far.
-  public private(set) var counters = NegotiatorCounters()
+  public internal(set) var counters = NegotiatorCounters()
   /// The greatest hybrid stamp that a message carried; feed the node's clock with it.
-  public private(set) var greatestStamp: Stamp = .zero
+  public internal(set) var greatestStamp: Stamp = .zero
+
   let options: NegotiatorOptions
   var chance: Random
+  var entries = EntryTable()
+  var locks: LockTable
+  var timers = MinHeap<Timer>()
+  var outbox: Outbox
+  /// Transactions whose locks may have become free; looked at before the call ends.
+  var awakened: [TransactionID] = []
+  var hasUnlocked = false
+
+  // Forces.
+  var lastTicket = Ticket(0)
+  var awaited: [Awaited] = []
+  var awaitedHead = 0
+
+  // Counters of own transactions (rules 7 and 9).
+  /// Invariant: nextCounter <= ceiling; below the durable ceiling when given out.
+  var nextCounter: UInt64 = 1
+  var ceiling: UInt64 = 0
+  var durableCeiling: UInt64 = 0
+  /// Own transactions in the order of their counters, finished ones not yet skipped included.
+  var begun: [TransactionID] = []
+  var begunHead = 0
+  var openCountHeld = 0
+  /// All own counters below are finished; what the headers say is the durable one.
+  var lowWater: UInt64 = 1
+  var durableLowWater: UInt64 = 0
+  /// The one whose force is awaited; only to await it once.
+  var awaitedLowWater: UInt64 = 0
+
+  /// By member number less one.
+  var coordinators: [CoordinatorMemory]
+  /// When marks that did not make a whole step are used.
+  var forgetAt = Instant.never
+  var scratch: [UInt8] = []
+
+  /// Something that waits for a force.
+  struct Awaited {
+    enum What {
+      case ownVote(TransactionID, Attempt)
+      case death(TransactionID, Attempt)
+      case finalAbort(TransactionID)
+      case ceiling(UInt64)
+      case lowWater(UInt64)
+    }
+    var ticket: Ticket
+    var what: What
+  }
 
   /// Makes the negotiator of `member`, which is one of `members`. Next: `recover` for each note
   /// that is durable, then `finishRecovery`. `seed` decides the jitter.
@@ -84,45 +77,41 @@ public struct Negotiator: ~Copyable {
     self.epoch = epoch
     self.options = options
     chance = Random(seed: seed)
+    locks = LockTable(key: options.hashKey)
+    outbox = Outbox(byteCountMax: options.messageByteCountMax)
+    coordinators = Array(repeating: CoordinatorMemory(), count: Int(MemberID.numberMax))
   }
 
-  // MARK: Start
-
-  /// Takes back one durable note. False: the bytes are not a note of ours.
-  public mutating func recover(key: UnsafeRawBufferPointer, record: UnsafeRawBufferPointer) -> Bool
-  {
-    true
+  /// A second one in the same state, for explorers that try several futures.
+  public init(copying other: borrowing Negotiator) {
+    member = other.member
+    members = other.members
+    epoch = other.epoch
+    counters = other.counters
+    greatestStamp = other.greatestStamp
+    options = other.options
+    chance = other.chance
+    entries = other.entries
+    locks = other.locks
+    timers = other.timers
+    outbox = other.outbox
+    awakened = other.awakened
+    hasUnlocked = other.hasUnlocked
+    lastTicket = other.lastTicket
+    awaited = other.awaited
+    awaitedHead = other.awaitedHead
+    nextCounter = other.nextCounter
+    ceiling = other.ceiling
+    durableCeiling = other.durableCeiling
+    begun = other.begun
+    begunHead = other.begunHead
+    openCountHeld = other.openCountHeld
+    lowWater = other.lowWater
+    durableLowWater = other.durableLowWater
+    awaitedLowWater = other.awaitedLowWater
+    coordinators = other.coordinators
+    forgetAt = other.forgetAt
   }
-
-  /// Locks what is undecided, reserves counters and begins to ask about what is in doubt.
-  public mutating func finishRecovery<R: Resource & ~Copyable>(
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
-  ) {}
-
-  // MARK: Coordinator
-
-  /// Begins a transaction: prepares it here and asks the other participants to prepare it.
-  ///
-  /// `participants` nil: all members. One that is not this member alone: one phase (rule 4).
-  /// Several: this member is one of them. `age` is a fresh hybrid stamp.
-  public mutating func begin<R: Resource & ~Copyable>(
-    _ work: Work, among participants: MemberSet? = nil, age: Stamp, deadline: Instant,
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
-  ) -> Beginning { .notReady }
-
-  /// Answers `Effect.renew` with the work of the next attempt. `.conflict`: a name is locked here;
-  /// call again when `.unlocked` comes. `.rejected`: the resource said no, or it is too late; the
-  /// transaction is then aborted as by `abandon`.
-  public mutating func renew<R: Resource & ~Copyable>(
-    _ id: TransactionID, _ work: Work, at now: Instant, _ resource: inout R,
-    _ effects: inout Effects
-  ) -> Beginning { .notReady }
-
-  /// Answers `Effect.renew`: no further attempt; `Effect.aborted` follows with this reason.
-  public mutating func abandon<R: Resource & ~Copyable>(
-    _ id: TransactionID, _ reason: Reason, at now: Instant, _ resource: inout R,
-    _ effects: inout Effects
-  ) {}
 
   // MARK: Events
 
@@ -130,57 +119,151 @@ public struct Negotiator: ~Copyable {
   public mutating func receive<R: Resource & ~Copyable>(
     _ message: UnsafeRawBufferPointer, from sender: MemberID, at now: Instant,
     _ resource: inout R, _ effects: inout Effects
-  ) {}
+  ) {
+    var reader = ByteReader(message)
+    guard let header = Message.header(&reader), header.sender == sender, sender != member else {
+      counters.malformed += 1
+      return
+    }
+    guard members.contains(sender) else {
+      counters.strangers += 1
+      return
+    }
+    counters.messagesReceived += 1
+    greatestStamp = max(greatestStamp, header.stamp)
+    while !reader.isEmpty {
+      guard let item = Message.item(&reader) else {
+        counters.malformed += 1
+        break
+      }
+      counters.itemsReceived += 1
+      take(item, header, at: now, &resource, &effects)
+    }
+    hear(mark: header.lowWater, of: sender, at: now, &resource, &effects)
+    settle(at: now, &resource, &effects)
+  }
+
+  private mutating func take<R: Resource & ~Copyable>(
+    _ item: Message.Item, _ header: Message.Header, at now: Instant, _ resource: inout R,
+    _ effects: inout Effects
+  ) {
+    let (id, attempt, sender) = (item.id, item.attempt, header.sender)
+    switch item.content {
+    case .prepare(let participants, let work, let isOnePhase):
+      receivePrepare(
+        id, attempt, participants, work, isOnePhase: isOnePhase, header, at: now, &resource,
+        &effects)
+    case .yes(let result):
+      guard isOfThisEpoch(header) else { return }
+      receiveYes(id, attempt, result, from: sender, at: now, &resource, &effects)
+    case .no(let reason):
+      receiveNo(id, attempt, reason, from: sender, at: now, &resource, &effects)
+    case .decision(let word):
+      receiveDecision(id, attempt, word, from: sender, at: now, &resource, &effects)
+    case .acknowledgement(let word):
+      receiveAcknowledgement(id, attempt, word, from: sender, at: now, &resource, &effects)
+    case .inquiry(let participants):
+      receiveInquiry(id, attempt, participants, from: sender, at: now, &resource, &effects)
+    case .answer(let word):
+      guard word == .committed || isOfThisEpoch(header) else { return }
+      receiveAnswer(id, attempt, word, from: sender, at: now, &resource, &effects)
+    }
+  }
+
+  /// Prepares, yes votes and answers of another epoch do not count. The rest stays true: decisions,
+  /// acknowledgements, and a no, after which the coordinator may abort as it always may.
+  mutating func isOfThisEpoch(_ header: Message.Header) -> Bool {
+    #if MUTANTS
+      if Mutant.active == .acceptOldEpoch { return true }
+    #endif
+    if header.epoch == epoch { return true }
+    counters.otherEpochs += 1
+    return false
+  }
 
   /// Everything appended before the effect `notify(ticket)`, and before lower ones, is durable.
   public mutating func forced<R: Resource & ~Copyable>(
     _ ticket: Ticket, at now: Instant, _ resource: inout R, _ effects: inout Effects
-  ) {}
-
-  /// Does what is due. Call it at `deadline`; too early is harmless.
-  public mutating func wake<R: Resource & ~Copyable>(
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
-  ) {}
-
-  /// Ends a turn: the messages collected in it become effects. `stamp` is the node's hybrid stamp.
-  public mutating func flush(stamp: Stamp, _ effects: inout Effects) {}
-
-  /// A link to the member came up or went down. Up: what waits for it is sent again at once.
-  public mutating func reachable(_ member: MemberID, _ isReachable: Bool, at now: Instant) {}
-
-  /// The member list has changed. Members that are no longer in it count as prepared, and all that
-  /// was said before is asked anew (forced removal); after an agreed change nothing is open.
-  public mutating func setMembers<R: Resource & ~Copyable>(
-    _ members: MemberSet, epoch: Epoch, at now: Instant, _ resource: inout R,
-    _ effects: inout Effects
   ) {
-    self.members = members
-    self.epoch = epoch
+    while awaitedHead < awaited.count, awaited[awaitedHead].ticket <= ticket {
+      let what = awaited[awaitedHead].what
+      awaitedHead += 1
+      switch what {
+      case .ownVote(let id, let attempt):
+        countOwnVote(id, attempt, at: now, &resource, &effects)
+      case .death(let id, let attempt): deathIsDurable(id, attempt, at: now, &resource, &effects)
+      case .finalAbort(let id): finalAbortIsDurable(id, at: now, &resource, &effects)
+      case .ceiling(let value): durableCeiling = max(durableCeiling, value)
+      case .lowWater(let value): durableLowWater = max(durableLowWater, value)
+      }
+    }
+    if awaitedHead > 1_024, awaitedHead * 2 > awaited.count {
+      awaited.removeFirst(awaitedHead)
+      awaitedHead = 0
+    }
+    settle(at: now, &resource, &effects)
   }
 
-  // MARK: Reading
+  /// Ends a turn: the messages collected in it become effects. `stamp` is the node's hybrid stamp.
+  public mutating func flush(stamp: Stamp, _ effects: inout Effects) {
+    if lowWater > awaitedLowWater {
+      awaitedLowWater = lowWater
+      awaitForce(.lowWater(lowWater))
+    }
+    let header = Message.Header(
+      sender: member, epoch: epoch, stamp: stamp, lowWater: durableLowWater)
+    counters.messagesSent += UInt64(outbox.flush(header, &effects))
+    if let last = awaited.last, awaitedHead < awaited.count, last.ticket > lastTicket {
+      lastTicket = last.ticket
+      effects.list.append(.notify(lastTicket))
+    }
+  }
 
-  /// When `wake` has to be called next.
-  public var deadline: Instant { .never }
+  // MARK: Parts
 
-  /// How a key is locked by a prepared transaction; nil: it is not.
-  public func isLocked(_ key: UnsafeRawBufferPointer) -> LockMode? { nil }
+  mutating func awaitForce(_ what: Awaited.What) {
+    awaited.append(Awaited(ticket: Ticket(lastTicket.number + 1), what: what))
+  }
 
-  /// Who has locked a key; of several readers any.
-  public func holder(_ key: UnsafeRawBufferPointer) -> TransactionID? { nil }
+  /// Lets waiting prepares try again, and tells the owner of unlocked names. Ends every event.
+  mutating func settle<R: Resource & ~Copyable>(
+    at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    while !awakened.isEmpty {
+      var ids = awakened
+      awakened = []
+      ids.sort()
+      for id in ids { tryQueued(id, at: now, &resource, &effects) }
+    }
+    guard hasUnlocked else { return }
+    hasUnlocked = false
+    effects.list.append(.unlocked)
+  }
 
-  /// Who has locked an operation id.
-  public func holder(operation: OperationID) -> TransactionID? { nil }
+  mutating func unlock(_ slot: Int) {
+    let lock = entries[slot].lock
+    guard lock >= 0 else { return }
+    entries[slot].lock = -1
+    locks.unlock(lock, awakened: &awakened)
+    hasUnlocked = true
+  }
 
-  /// Locked names, counted per transaction.
-  public var lockCount: Int { 0 }
+  /// Writes a record into `scratch`.
+  mutating func write(
+    _ kind: Record.Kind, _ attempt: Attempt, _ participants: MemberSet, names: Work? = nil
+  ) {
+    Record(kind, attempt, participants, names: names).encode(into: &scratch)
+  }
 
-  /// Transactions begun here and not finished.
-  public var openCount: Int { 0 }
-
-  /// Transactions of all coordinators known here, finished ones not yet forgotten included.
-  public var knownCount: Int { 0 }
-
-  /// Transactions prepared here and undecided, coordinated here or elsewhere, oldest first.
-  public var inDoubt: [Doubt] { [] }
+  mutating func trace(
+    _ effects: inout Effects, _ id: TransactionID, _ attempt: Attempt, _ peer: MemberID?,
+    _ action: TraceStep.Action
+  ) {
+    guard options.tracesSteps else { return }
+    effects.list.append(
+      .step(
+        TraceStep(
+          member: member, isCoordinator: id.node == member, id: id, attempt: attempt, peer: peer,
+          action: action)))
+  }
 }

@@ -18,10 +18,15 @@ public struct NegotiatorOptions: Sendable {
   public var outcomeWait: Interval = .millis(500)
   /// Transactions begun here and not finished; above it `begin` answers `.full`.
   public var openTransactionCountMax = 16_384
+  /// How many transactions may have begun here after the oldest unfinished one; above it `begin`
+  /// answers `.full`, because the members remember them all until that one is finished.
+  public var openSpanMax = 131_072
   /// Transactions of all coordinators known here; above it a prepare is refused for lack of room.
   public var knownTransactionCountMax = 262_144
   /// How far a coordinator's low-water mark rises before what lies below it is forgotten.
   public var forgetStep: UInt64 = 256
+  /// How long a smaller rise waits.
+  public var forgetPause: Interval = .seconds(1)
   /// Counters reserved ahead by one durable note.
   public var counterStep: UInt64 = 1 << 20
   /// Items and bytes of one message; a turn with more makes several messages to a peer.

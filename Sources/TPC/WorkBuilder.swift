@@ -26,6 +26,9 @@ public struct WorkBuilder: ~Copyable {
 
   /// Adds an operation id, which is locked like a key, for writing.
   public mutating func add(operation: OperationID) {
+    #if MUTANTS
+      if Mutant.active == .operationNotInPrepare { return }
+    #endif
     var pair = (operation.high.bigEndian, operation.low.bigEndian)
     withUnsafeBytes(of: &pair) { add(name: $0, isOperation: true, .write) }
   }
@@ -108,7 +111,7 @@ public struct WorkBuilder: ~Copyable {
       if a.prefix != b.prefix { return a.prefix < b.prefix }
       let x = UnsafeRawBufferPointer(rebasing: base[Int(a.offset)...].prefix(Int(a.length)))
       let y = UnsafeRawBufferPointer(rebasing: base[Int(b.offset)...].prefix(Int(b.length)))
-      return x.lexicographicallyPrecedes(y)
+      return namePrecedes(x, y)
     }
   }
 }

@@ -1,0 +1,47 @@
+import Base
+
+extension Negotiator {
+  /// When `wake` has to be called next.
+  public var deadline: Instant {
+    min(timers.first?.at ?? .never, forgetAt)
+  }
+
+  /// How a key is locked by a prepared transaction; nil: it is not.
+  public func isLocked(_ key: UnsafeRawBufferPointer) -> LockMode? {
+    locks.holder(key, isOperation: false)?.mode
+  }
+
+  /// Who has locked a key; of several readers any.
+  public func holder(_ key: UnsafeRawBufferPointer) -> TransactionID? {
+    locks.holder(key, isOperation: false)?.id
+  }
+
+  /// Who has locked an operation id.
+  public func holder(operation: OperationID) -> TransactionID? {
+    var pair = (operation.high.bigEndian, operation.low.bigEndian)
+    return withUnsafeBytes(of: &pair) { locks.holder($0, isOperation: true)?.id }
+  }
+
+  /// Locked names, counted per transaction.
+  public var lockCount: Int { locks.lockCount }
+
+  /// Transactions begun here and not finished.
+  public var openCount: Int { openCountHeld }
+
+  /// Transactions of all coordinators known here, finished ones not yet forgotten included.
+  public var knownCount: Int { entries.count }
+
+  /// True once `begin` may give out ids.
+  public var isReady: Bool { nextCounter < durableCeiling }
+
+  /// Transactions prepared here and undecided, coordinated here or elsewhere, oldest first.
+  public var inDoubt: [Doubt] {
+    entries.sorted { $0.isUndecided }.map { slot in
+      let entry = entries[slot]
+      var waitsFor = entry.participants.subtracting(entry.heard)
+      if entry.stage != .voting { waitsFor.remove(member) }
+      return Doubt(
+        id: entry.id, attempt: entry.attempt, since: entry.since, waitsFor: waitsFor)
+    }
+  }
+}

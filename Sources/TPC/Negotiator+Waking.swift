@@ -1,0 +1,144 @@
+import Base
+
+/// Timers: sending again, asking, pauses and deadlines.
+extension Negotiator {
+  /// Does what is due. Call it at `deadline`; too early is harmless.
+  public mutating func wake<R: Resource & ~Copyable>(
+    at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    while let timer = timers.first, timer.at <= now {
+      _ = timers.pop()
+      let slot = Int(timer.slot)
+      guard entries[slot].isUsed, entries[slot].generation == timer.generation else { continue }
+      if entries[slot].timerAt == timer.at { entries[slot].timerAt = .never }
+      let due = entries[slot].wakeAt
+      if due > now {
+        schedule(slot, at: due)
+      } else {
+        entries[slot].wakeAt = .never
+        wake(slot, at: now, &resource, &effects)
+      }
+    }
+    if forgetAt <= now { useMarks(at: now, &resource, &effects) }
+    settle(at: now, &resource, &effects)
+  }
+
+  private mutating func wake<R: Resource & ~Copyable>(
+    _ slot: Int, at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    let entry = entries[slot]
+    switch entry.stage {
+    case .prepared: wakePrepared(slot, at: now, &effects)
+    case .voting:
+      if now >= entry.deadline {
+        abortFinally(slot, .timeout, at: now, &resource, &effects)
+      } else {
+        counters.resends += 1
+        sendPrepares(slot, to: entry.participants.subtracting(entry.heard), &effects)
+        schedule(slot, at: min(entry.deadline, now + backoff(slot, options.resend)))
+      }
+    case .pausing:
+      if now >= entry.deadline {
+        abortFinally(slot, entry.reason, at: now, &resource, &effects)
+      } else {
+        entries[slot].stage = .renewing
+        effects.list.append(.renew(entry.id, entry.attempt.next))
+        schedule(slot, at: entry.deadline)
+      }
+    case .renewing: abortFinally(slot, .timeout, at: now, &resource, &effects)
+    case .asking: wakeAsking(slot, at: now, &resource, &effects)
+    case .aborting: callUnknown(slot, at: now, &effects)
+    case .telling:
+      callUnknown(slot, at: now, &effects)
+      counters.resends += 1
+      sendDecision(.aborted, slot)
+      schedule(slot, at: now + backoff(slot, options.resend))
+    case .settling: wakeSettling(slot, at: now, &resource, &effects)
+    case .delegated: wakeDelegated(slot, at: now, &effects)
+    case .queued, .committed, .dead, .aborted, .dying: break
+    }
+  }
+
+  /// Asks the coordinator, later everybody.
+  private mutating func wakePrepared(_ slot: Int, at now: Instant, _ effects: inout Effects) {
+    let entry = entries[slot]
+    let asksAll = now - entry.since >= options.inquiryOfAll
+    ask(entry, asksAll ? entry.participants : MemberSet([entry.id.node]), &effects)
+    schedule(slot, at: now + backoff(slot, options.inquiry))
+  }
+
+  /// Rule 2: after a restart nothing is aborted for lack of time or of a record.
+  private mutating func wakeAsking<R: Resource & ~Copyable>(
+    _ slot: Int, at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    #if MUTANTS
+      if Mutant.active == .restartedCoordinatorTimesOut, entries[slot].id.node == member {
+        abortFinally(slot, .timeout, at: now, &resource, &effects)
+        return
+      }
+    #endif
+    callUnknown(slot, at: now, &effects)
+    ask(entries[slot], entries[slot].participants.subtracting(entries[slot].heard), &effects)
+    schedule(slot, at: now + backoff(slot, options.inquiry))
+  }
+
+  private mutating func wakeSettling<R: Resource & ~Copyable>(
+    _ slot: Int, at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    #if MUTANTS
+      if Mutant.active == .forgetByAge {
+        finish(slot, at: now, &resource, &effects)
+        return
+      }
+    #endif
+    counters.resends += 1
+    sendDecision(.committed, slot)
+    schedule(slot, at: now + backoff(slot, options.resend))
+  }
+
+  /// Says once that the outcome is unknown, some time after the deadline.
+  mutating func callUnknown(_ slot: Int, at now: Instant, _ effects: inout Effects) {
+    guard !entries[slot].wasCalledUnknown, entries[slot].deadline < .never,
+      now >= entries[slot].deadline + options.outcomeWait
+    else { return }
+    entries[slot].wasCalledUnknown = true
+    effects.list.append(.unknown(entries[slot].id))
+  }
+
+  /// A link to the member came up or went down. Up: what waits for it is sent again at once.
+  public mutating func reachable(_ member: MemberID, _ isReachable: Bool, at now: Instant) {
+    guard isReachable else { return }
+    for slot in entries.slots.indices where entries[slot].isUsed {
+      let entry = entries[slot]
+      switch entry.stage {
+      case .prepared, .asking, .voting, .telling, .settling, .delegated:
+        guard entry.participants.contains(member), !entry.heard.contains(member) else { continue }
+        schedule(slot, at: now)
+      case .queued, .committed, .dead, .aborted, .dying, .pausing, .renewing, .aborting: continue
+      }
+    }
+  }
+
+  // MARK: Parts
+
+  /// Wakes the entry at `at`, and not before.
+  mutating func schedule(_ slot: Int, at: Instant) {
+    entries[slot].wakeAt = at
+    guard at < entries[slot].timerAt else { return }
+    entries[slot].timerAt = at
+    timers.push(Timer(at: at, slot: Int32(slot), generation: entries[slot].generation))
+  }
+
+  /// The next pause: doubles each time.
+  mutating func backoff(_ slot: Int, _ first: Interval) -> Interval {
+    let tries = entries[slot].tries
+    if tries < 16 { entries[slot].tries += 1 }
+    return jittered(Interval(nanos: min(options.resendMax.nanos, first.nanos << UInt64(tries))))
+  }
+
+  /// Between three and five quarters of it.
+  mutating func jittered(_ interval: Interval) -> Interval {
+    let half = Int(interval.nanos / 2)
+    return Interval(nanos: interval.nanos - UInt64(half / 2) + UInt64(chance.below(half + 1)))
+  }
+}

@@ -1,0 +1,153 @@
+import Base
+
+/// The items of one turn, collected for each member and each class, so that a turn costs a member
+/// at most one message of each class (rule 6).
+struct Outbox {
+  private struct Box {
+    var bytes: [UInt8] = []
+    /// Where a further message begins, because the one before is full.
+    var cuts: [Int] = []
+    var lastCut = 0
+  }
+
+  private let byteCountMax: Int
+  private var free: [Box]
+  private var gated: [Box]
+  /// Members with anything to send, by class.
+  private var freeMembers = MemberSet()
+  private var gatedMembers = MemberSet()
+
+  init(byteCountMax: Int) {
+    self.byteCountMax = byteCountMax
+    free = Array(repeating: Box(), count: Int(MemberID.numberMax))
+    gated = free
+  }
+
+  var isEmpty: Bool { freeMembers.isEmpty && gatedMembers.isEmpty }
+
+  // MARK: Items
+
+  mutating func prepare(
+    _ id: TransactionID, _ attempt: Attempt, _ participants: MemberSet, _ work: Work,
+    isOnePhase: Bool, to member: MemberID
+  ) {
+    item(isOnePhase ? .onePhase : .prepare, id, attempt, to: member, gated: false, work.bytes.count)
+    {
+      $0.append(little: participants.bits)
+      $0.append(little: UInt32(work.bytes.count))
+      $0.append(contentsOf: work.bytes)
+    }
+  }
+
+  mutating func vote(
+    _ id: TransactionID, _ attempt: Attempt, no reason: Reason?, result: [UInt8] = [],
+    to member: MemberID, gated: Bool
+  ) {
+    item(.vote, id, attempt, to: member, gated: gated, result.count) {
+      $0.append(reason?.rawValue ?? 0)
+      $0.append(little: UInt32(result.count))
+      $0.append(contentsOf: result)
+    }
+  }
+
+  /// Decision, acknowledgement or answer.
+  mutating func word(
+    _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, _ word: Message.Word,
+    to member: MemberID, gated: Bool
+  ) {
+    item(kind, id, attempt, to: member, gated: gated, 1) { $0.append(word.rawValue) }
+  }
+
+  mutating func inquiry(
+    _ id: TransactionID, _ attempt: Attempt, _ participants: MemberSet, to member: MemberID,
+    gated: Bool
+  ) {
+    item(.inquiry, id, attempt, to: member, gated: gated, 8) {
+      $0.append(little: participants.bits)
+    }
+  }
+
+  private mutating func item(
+    _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, to member: MemberID,
+    gated isGated: Bool, _ byteCount: Int, _ rest: (inout [UInt8]) -> Void
+  ) {
+    let index = Int(member.number) - 1
+    if isGated {
+      gatedMembers.insert(member)
+      append(kind, id, attempt, byteCount, &gated[index], rest)
+    } else {
+      freeMembers.insert(member)
+      append(kind, id, attempt, byteCount, &free[index], rest)
+    }
+  }
+
+  private func append(
+    _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, _ byteCount: Int,
+    _ box: inout Box, _ rest: (inout [UInt8]) -> Void
+  ) {
+    let begun = box.bytes.count - box.lastCut
+    if begun > 0, begun + byteCount + 64 > byteCountMax {
+      box.lastCut = box.bytes.count
+      box.cuts.append(box.lastCut)
+    }
+    box.bytes.append(kind.rawValue)
+    box.bytes.append(id)
+    box.bytes.append(little: attempt.number)
+    rest(&box.bytes)
+  }
+
+  // MARK: Flushing
+
+  /// Makes messages of all that was collected; returns how many.
+  mutating func flush(_ header: Message.Header, _ effects: inout Effects) -> Int {
+    guard !isEmpty else { return 0 }
+    var count = 0
+    for member in freeMembers {
+      count += Self.flush(&free[Int(member.number) - 1], member, gated: false, header, &effects)
+    }
+    for member in gatedMembers {
+      count += Self.flush(&gated[Int(member.number) - 1], member, gated: true, header, &effects)
+    }
+    freeMembers = MemberSet()
+    gatedMembers = MemberSet()
+    return count
+  }
+
+  /// Forgets what was collected for a member that is no longer one.
+  mutating func keepOnly(_ members: MemberSet) {
+    for member in freeMembers.subtracting(members) { free[Int(member.number) - 1] = Box() }
+    for member in gatedMembers.subtracting(members) { gated[Int(member.number) - 1] = Box() }
+    freeMembers = freeMembers.intersection(members)
+    gatedMembers = gatedMembers.intersection(members)
+  }
+
+  private static func flush(
+    _ box: inout Box, _ member: MemberID, gated: Bool, _ header: Message.Header,
+    _ effects: inout Effects
+  ) -> Int {
+    var start = 0
+    let ends = box.cuts + [box.bytes.count]
+    for end in ends {
+      let from = effects.bytes.count
+      append(header, &effects.bytes)
+      box.bytes.withUnsafeBytes {
+        effects.bytes.append(UnsafeRawBufferPointer(rebasing: $0[start..<end]))
+      }
+      effects.list.append(.send(to: member, bytes: from..<effects.bytes.count, gated: gated))
+      start = end
+    }
+    box.bytes.removeAll(keepingCapacity: box.bytes.capacity <= ByteBuffer.keepCapacityMax)
+    box.cuts.removeAll()
+    box.lastCut = 0
+    return ends.count
+  }
+
+  private static func append(_ header: Message.Header, _ bytes: inout ByteBuffer) {
+    bytes.append(Message.version)
+    bytes.append(UInt8(0))
+    bytes.append(little: header.sender.number)
+    bytes.append(little: header.epoch.number)
+    bytes.append(little: header.stamp.nanos)
+    bytes.append(little: header.lowWater)
+  }
+}

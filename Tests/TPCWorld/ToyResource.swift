@@ -1,0 +1,123 @@
+import Base
+import TPC
+
+/// A small resource with a log: a map from keys to numbers, whose state is what its log says.
+///
+/// A crash keeps any prefix of the log that holds the forced part. It notes what must never happen.
+public struct ToyResource: Resource {
+  public enum LogRecord: Equatable {
+    case stage(TransactionID, Attempt, body: [UInt8], note: [UInt8])
+    case commit(TransactionID, note: [UInt8])
+    case abort(TransactionID, note: [UInt8]?)
+    case note([UInt8], [UInt8]?)
+  }
+
+  public struct Value: Equatable {
+    public var number: UInt64 = 0
+    public var version: UInt64 = 0
+  }
+
+  public let member: MemberID
+  public private(set) var log: [LogRecord] = []
+  /// How many records are on disk.
+  public private(set) var forcedCount = 0
+  public private(set) var table: [UInt8: Value] = [:]
+  public private(set) var staged: [TransactionID: [UInt8]] = [:]
+  public private(set) var notes: [[UInt8]: [UInt8]] = [:]
+  public private(set) var outcomes: [OperationID: TransactionID] = [:]
+  /// What was applied, in order.
+  public private(set) var applied: [TransactionID] = []
+  /// What must never happen and did.
+  public var violations: [String] = []
+
+  public init(member: MemberID) { self.member = member }
+
+  // MARK: Disk
+
+  /// Makes the log durable through `count` records.
+  public mutating func force(through count: Int) { forcedCount = max(forcedCount, count) }
+
+  /// Loses the log after `count` records, and what it said.
+  public mutating func crash(keeping count: Int) {
+    let kept = Array(log.prefix(max(count, forcedCount)))
+    let found = violations
+    self = ToyResource(member: member)
+    for record in kept { replay(record) }
+    violations = found
+    forcedCount = kept.count
+  }
+
+  private mutating func replay(_ record: LogRecord) {
+    log.append(record)
+    switch record {
+    case .stage(let id, _, let body, let note):
+      staged[id] = body
+      notes[Self.key(id)] = note
+    case .commit(let id, let note):
+      apply(id)
+      notes[Self.key(id)] = note
+    case .abort(let id, let note):
+      staged[id] = nil
+      notes[Self.key(id)] = note
+    case .note(let key, let note): notes[key] = note
+    }
+  }
+
+  private mutating func apply(_ id: TransactionID) {
+    guard let bytes = staged.removeValue(forKey: id) else {
+      violations.append("member \(member) commits \(id), which is not staged")
+      return
+    }
+    if applied.contains(id) { violations.append("member \(member) applies \(id) twice") }
+    applied.append(id)
+    let body = ToyBody(bytes)
+    for change in body.changes {
+      let now = table[change.key, default: Value()]
+      if now.version != change.expected {
+        violations.append("member \(member) applies \(id) over a change it has not seen")
+      }
+      if change.isWrite { table[change.key] = Value(number: change.value, version: change.version) }
+    }
+    guard body.operation != .none else { return }
+    if let other = outcomes[body.operation], other != id {
+      violations.append("operation \(body.operation.low) done by \(other) and by \(id)")
+    }
+    outcomes[body.operation] = id
+  }
+
+  // MARK: Resource
+
+  public mutating func prepare(
+    _ id: TransactionID, _ attempt: Attempt, body: UnsafeRawBufferPointer,
+    record: UnsafeRawBufferPointer
+  ) -> Verdict {
+    let bytes = Array(body)
+    let work = ToyBody(bytes)
+    if work.refusedBy.contains(member) { return .no(.invalid) }
+    if work.operation != .none, outcomes[work.operation] != nil { return .no(.duplicate) }
+    for change in work.changes
+    where table[change.key, default: Value()].version != change.expected {
+      return .no(.conflict)
+    }
+    replay(.stage(id, attempt, body: bytes, note: Array(record)))
+    return .yes([])
+  }
+
+  public mutating func commit(_ id: TransactionID, record: UnsafeRawBufferPointer) {
+    replay(.commit(id, note: Array(record)))
+  }
+
+  public mutating func abort(_ id: TransactionID, record: UnsafeRawBufferPointer?) {
+    replay(.abort(id, note: record.map { Array($0) }))
+  }
+
+  public mutating func note(_ key: UnsafeRawBufferPointer, record: UnsafeRawBufferPointer?) {
+    replay(.note(Array(key), record.map { Array($0) }))
+  }
+
+  static func key(_ id: TransactionID) -> [UInt8] {
+    var buffer = ByteBuffer()
+    id.encode(into: &buffer)
+    return Array(buffer.bytes)
+  }
+}

@@ -1,0 +1,75 @@
+import Base
+import TPC
+
+/// One turn of a member: a call, the flush, the effects in order.
+extension World {
+  func run(
+    _ node: WorldNode,
+    _ call: (inout Negotiator, Instant, inout ToyResource, inout Effects) -> Void
+  ) {
+    var effects = Effects()
+    call(&node.negotiator, node.now, &node.resource, &effects)
+    node.negotiator.flush(stamp: Stamp(nanos: 1), &effects)
+    violations += node.resource.violations
+    node.resource.violations = []
+    carryOut(effects, node)
+  }
+
+  private func carryOut(_ effects: borrowing Effects, _ node: WorldNode) {
+    var renewals: [TransactionID] = []
+    for effect in effects.list {
+      if let left = effectsBeforeCrash {
+        effectsBeforeCrash = left > 0 ? left - 1 : nil
+        if left == 0 {
+          crash(node, keeping: node.resource.log.count)
+          return
+        }
+      }
+      switch effect {
+      case .send(let to, let range, let isGated):
+        let bytes = Array(UnsafeRawBufferPointer(rebasing: effects.bytes.bytes[range]))
+        if isGated {
+          hold(.message(to: to, bytes), node)
+        } else {
+          network.append(Message(from: node.member, to: to, bytes: bytes))
+        }
+      case .notify(let ticket): hold(.ticket(ticket), node)
+      case .committed(let id): tell(id, true, node)
+      case .aborted(let id, _): tell(id, false, node)
+      case .unknown(let id):
+        write("node \(node.member): outcome of \(id) unknown")
+        calledUnknown.insert(id)
+      case .renew(let id, _): renewals.append(id)
+      case .unlocked:
+        renewals += node.renewing
+        node.renewing = []
+      case .step(let step): write("\(step)")
+      case .urgent, .result: break
+      }
+    }
+    for id in renewals where node.isUp { renew(id, node) }
+  }
+
+  private func hold(_ what: WorldNode.Held.What, _ node: WorldNode) {
+    node.held.append(WorldNode.Held(mark: node.resource.log.count, what: what))
+    if node.resource.forcedCount == node.resource.log.count { force(node) }
+  }
+
+  private func tell(_ id: TransactionID, _ isCommit: Bool, _ node: WorldNode) {
+    write("node \(node.member): tells \(isCommit ? "committed" : "aborted") of \(id)")
+    node.sessions[id] = nil
+    if let before = told[id], before != isCommit {
+      violations.append("\(id) was told to be committed and to be aborted")
+    }
+    told[id] = isCommit
+  }
+
+  private func renew(_ id: TransactionID, _ node: WorldNode) {
+    guard let request = node.sessions[id] else { return }
+    nextStamp += 1
+    let work = node.body(request, version: nextStamp).work()
+    var outcome = Beginning.notReady
+    run(node) { outcome = $0.renew(id, work, at: $1, &$2, &$3) }
+    if outcome == .conflict { node.renewing.append(id) }
+  }
+}
