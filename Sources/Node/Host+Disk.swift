@@ -32,6 +32,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.durable = place.pointee.log.appended
     node.durableStamp = place.pointee.lastStamp
     forced = node.durable
+    recoverCluster(place)
     node.control.lastSaveSeconds = now.wallMillis / 1_000
     stage = .running
     log(
@@ -56,7 +57,13 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   /// With weak durability: when what is pending is to be handed over at the latest.
   var handOverDeadline: Instant {
-    if node.options.durability == .always || isDraining { return node.now.instant }
+    if isDraining { return node.now.instant }
+    if node.options.durability == .always {
+      guard let database = node.database, !database.pointee.log.isUrgent else {
+        return node.now.instant
+      }
+      return lazySince + Self.lazyForce
+    }
     return lastHandOver + Self.lazyHandOver
   }
 
@@ -79,6 +86,14 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     let hasRecords = database.pointee.log.pendingByteCount > 0
     startCheckpointIfDue(database)
     guard hasRecords || checkpoint != nil || mustForce(at: now) else { return }
+    if hasRecords, checkpoint == nil, !isDraining, node.options.durability == .always,
+      !database.pointee.log.isUrgent
+    {
+      // Nobody waits for these: they ride with the next group, or go by themselves a little later.
+      noteLazy(database)
+      if handOverDeadline > now.instant { return }
+    }
+    lazyFrom = .zero
     if hasRecords, checkpoint == nil, node.options.durability != .always, !mustForce(at: now),
       database.pointee.log.pendingByteCount < Self.lazyHandOverByteCount, !isDraining,
       lastHandOver + Self.lazyHandOver > now.instant
@@ -99,6 +114,13 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.counters.groups &+= 1
     if next.force { node.counters.forces &+= 1 }
     disk.start(next)
+  }
+
+  /// Notes since when the oldest record waits that nobody hurries.
+  private mutating func noteLazy(_ database: UnsafeMutablePointer<Database>) {
+    guard let first = database.pointee.log.firstPending, first != lazyFrom else { return }
+    lazyFrom = first
+    lazySince = node.now.instant
   }
 
   /// Whether the group at hand is to be forced.
@@ -151,6 +173,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       if Mutant.active == .skipForce { node.durable = report.through }
     #endif
     release(at: now)
+    node.tellForced()
   }
 
   // MARK: Checkpoints

@@ -54,6 +54,9 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var stampInFlight = Stamp.zero
   var lastForce = Instant.zero
   var lastHandOver = Instant.zero
+  /// The oldest record that nobody hurries, and since when it waits.
+  var lazyFrom = Mark.zero
+  var lazySince = Instant.zero
   /// Everything through this mark has been forced, whatever the durability.
   var forced = Mark.zero
   private var lastCounts = Instant.zero
@@ -72,6 +75,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   static var drainReserve: Interval { .seconds(2) }
   /// How old the network's counts in INFO may be.
   static var countsInterval: Interval { .millis(100) }
+  /// How long records that nobody waits for may wait for a group to ride with.
+  static var lazyForce: Interval { .millis(20) }
   /// With weak durability records are handed over this late, or when they pass the byte count.
   static var lazyHandOver: Interval { .millis(10) }
   static var lazyHandOverByteCount: Int { 512 << 10 }
@@ -106,10 +111,12 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     takeDiskEvents(at: now)
     if case .stopped(let reason) = stage { return .stopped(reason) }
     takePasswords(at: now)
+    sendLateReplies(at: now)
     if !waitsForDisk {
       resumeSessions(at: now)
       takeEvents(at: now)
     }
+    concludeClusterTurn(at: now)
     housekeep(at: now)
     handOver(at: now)
     carryOutClosings(at: now)
@@ -203,7 +210,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     node.output.removeAll()
   }
 
-  private mutating func sendTooLarge(
+  mutating func sendTooLarge(
     _ count: Int, on id: LinkID, tellsChange: Bool, at now: Moment
   ) {
     var error = ByteBuffer()
@@ -291,7 +298,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     var earliest = link.deadline
     if let database = node.database {
       if moreHousekeeping { return now }
-      earliest = min(earliest, expiryDeadline(database))
+      earliest = min(earliest, expiryDeadline(database), clusterDeadline)
       if database.pointee.log.pendingByteCount > 0, disk.isIdle {
         earliest = min(earliest, handOverDeadline)
       }
@@ -304,6 +311,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   private func expiryDeadline(_ database: UnsafeMutablePointer<Database>) -> Instant {
     let expiry = database.pointee.nextExpiry
     guard expiry != Change.noExpiry else { return .never }
+    // A key that is due and still there is locked: look again soon.
+    if expiry <= node.now.wallMillis, node.cluster != nil { return node.now.instant + .millis(10) }
     // By the wall clock: after it has stepped back the hybrid clock stands still until then.
     let left = max(1, min(expiry &- node.now.wallMillis, 3_600_000))
     return node.now.instant + .millis(UInt64(left))
@@ -315,7 +324,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     guard let database = node.database else { return }
     moreHousekeeping = false
     if database.pointee.nextExpiry <= database.pointee.clockMillis {
-      let removed = database.pointee.expireDue(limit: 512)
+      let removed = node.expireDue(database, limit: 512)
       node.counters.expired &+= UInt64(removed)
       if removed == 512 { moreHousekeeping = true }
     }
@@ -345,7 +354,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     case .stopped(let reason): return .stopped(reason)
     case .draining(let deadline):
       guard let database = node.database else { return .running }
-      let isForced = disk.isIdle && database.pointee.log.pendingByteCount == 0
+      let isForced =
+        disk.isIdle && database.pointee.log.pendingByteCount == 0 && isClusterIdle
       // Clients that never pause are not waited for: their last writes are still forced.
       let isLate = now.instant + Self.drainReserve >= deadline
       if isForced && node.gate.isEmpty || isLate { closeAll(at: now) }

@@ -13,19 +13,38 @@ extension Node {
     counters.requests &+= 1
     requestHasChanged = false
     counters.inputBytes &+= UInt64(bytes.count)
+    let head = RequestHead(
+      endpoint: endpoint, id: id, plain: plain, passwordAccepted: passwordAccepted)
+    if plain, !endpoint.isLoopback, !options.udpPlain || options.requiresPassword { return }
+    if let cluster { return requestInCluster(bytes, on: link, head, cluster) }
+    guard execute(bytes, of: head, on: link) else { return }
+    if takeGateStart(), let database {
+      gate.hold(
+        output.bytes, for: link, until: database.pointee.log.appended,
+        tellsChange: requestHasChanged)
+      output.removeAll()
+    }
+  }
+
+  /// Executes the commands of a request; the replies are in `output`. False: it waits for a
+  /// password.
+  mutating func execute(
+    _ bytes: UnsafeRawBufferPointer, of head: RequestHead, on link: LinkID
+  ) -> Bool {
     let session = datagramSession
-    session.pointee.endpoint = endpoint
+    session.pointee.endpoint = head.endpoint
     session.pointee.resp = 2
     session.pointee.queue = nil
     session.pointee.progress = .none
     session.pointee.authenticated = !options.requiresPassword
-    var run = DatagramRun(id: id, plain: plain, passwordAccepted: passwordAccepted)
-    if plain, !endpoint.isLoopback, !options.udpPlain || options.requiresPassword { return }
+    var run = DatagramRun(
+      id: head.id, plain: head.plain, passwordAccepted: head.passwordAccepted)
+    let start = output.count
     let before = database?.pointee.log.pendingByteCount ?? 0
     var at = 0
     while at < bytes.count, !run.isOver {
-      if isOverBound(logSince: before) {
-        output.removeAll()
+      if isOverBound(since: start, logSince: before) {
+        output.truncate(to: start)
         // Of its changes some were executed, some not.
         let outcome = requestHasChanged ? "unknown" : "not-applied"
         fail("TOOLARGE \(outcome); this UDP message asks for too much at once; ask over TCP")
@@ -35,38 +54,32 @@ extension Node {
       let step = parser.parse(
         rest, &session.pointee.progress, authenticated: session.pointee.authenticated)
       guard case .command(let byteCount) = step else {
-        refuse(step, plain: plain, rest: rest, &run)
+        refuse(step, plain: head.plain, rest: rest, &run)
         break
       }
       at += byteCount
-      if parser.arguments.count > 0 { executeDatagram(&run, endpoint) }
+      if parser.arguments.count > 0 { executeDatagram(&run, head.endpoint) }
+      if let cluster, cluster.pointee.unit.isDeferred { break }
     }
     if session.pointee.queue != nil {
       session.pointee.queue = nil
       fail("ERR MULTI without EXEC in one message")
     }
     counters.commands &+= run.commandCount
-    if let ticket = run.waitsForTicket {
-      output.removeAll()
-      _ = takeGateStart()
-      waitingRequests.append(
-        WaitingRequest(
-          ticket: ticket, link: link, endpoint: endpoint, id: id, plain: plain,
-          bytes: [UInt8](bytes)))
-      return
-    }
-    if takeGateStart(), let database {
-      gate.hold(
-        output.bytes, for: link, until: database.pointee.log.appended,
-        tellsChange: requestHasChanged)
-      output.removeAll()
-    }
+    guard let ticket = run.waitsForTicket else { return true }
+    output.truncate(to: start)
+    _ = takeGateStart()
+    waitingRequests.append(
+      WaitingRequest(
+        ticket: ticket, link: link, endpoint: head.endpoint, id: head.id, plain: head.plain,
+        bytes: [UInt8](bytes)))
+    return false
   }
 
   /// The commands so far answered or logged more than one message may, as short ones can.
-  private func isOverBound(logSince before: Int) -> Bool {
+  private func isOverBound(since start: Int, logSince before: Int) -> Bool {
     let logged = (database?.pointee.log.pendingByteCount ?? 0) - before
-    return output.count > NodeOptions.replyBytesPerTurnMax
+    return output.count - start > NodeOptions.replyBytesPerTurnMax
       || logged > options.database.transactionByteCountMax
   }
 

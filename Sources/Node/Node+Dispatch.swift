@@ -72,6 +72,11 @@ extension Node {
       session.pointee.queue!.failed = true
       return fail(refusal.text(isCertain: true))
     }
+    if cluster != nil {
+      // Not recorded: every member would have to agree to it.
+      if let id = operationID, !answerUnlessNew(standing(of: id)) { return }
+      return fail(refusal.text(isCertain: operationID == nil))
+    }
     if let id = operationID, !admit(id) { return }
     let start = output.count
     fail(refusal.text(isCertain: operationID == nil))
@@ -82,6 +87,7 @@ extension Node {
   @inline(__always) mutating func execute(
     _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer
   ) {
+    if let cluster { return executeInCluster(spec, session, cluster) }
     guard spec.pointee.flags.contains(.write), !inTransaction, let database else {
       return call(spec.pointee.command, session)
     }
@@ -127,8 +133,9 @@ extension Node {
   }
 
   /// Records the answer from `start` on under an id for which nothing was done, so that no other
-  /// copy does anything.
+  /// copy does anything. In a cluster the round records it.
   mutating func recordNothingDone(as id: OperationID, from start: Int) {
+    guard cluster == nil else { return }
     let database = database.unsafelyUnwrapped
     database.pointee.begin(multi: false)
     conclude(database, as: id, from: start)
@@ -194,7 +201,9 @@ extension Node {
   /// through a crash and a clock that steps back.
   private mutating func lookupAbsent(_ key: UnsafeRawBufferPointer) {
     let database = database.unsafelyUnwrapped
-    if !inTransaction, database.pointee.expiringCount > 0, database.pointee.expireIfDue(key) {
+    if !inTransaction, cluster == nil, database.pointee.expiringCount > 0,
+      database.pointee.expireIfDue(key)
+    {
       counters.expired += 1
     }
     if database.pointee.lastRemoval > durable { replyWaits = true }

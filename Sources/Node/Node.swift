@@ -13,6 +13,8 @@ struct Node: ~Copyable {
   var database: UnsafeMutablePointer<Database>?
   /// The seam to the agreement core: how the transaction at hand is concluded.
   var agreement = Alone()
+  /// The agreement with other members; nil: the node is alone.
+  var cluster: ClusterPointer?
   var sessions = SessionTable()
   var gate = Gate()
   /// Replies to the batch at hand that may leave at once, after `receive`, `request` or `resume`.
@@ -66,7 +68,7 @@ struct Node: ~Copyable {
   private var nextClientID: UInt64 = 1
   private var nextTicket: UInt64 = 1
   let datagramSession: SessionPointer
-  private var inputByteCount = 0
+  var inputByteCount = 0
 
   init(
     options: NodeOptions, seed: UInt64, passwords: (any PasswordChecker)?, at now: Moment
@@ -92,6 +94,10 @@ struct Node: ~Copyable {
     if let database {
       database.deinitialize(count: 1)
       database.deallocate()
+    }
+    if let cluster {
+      cluster.deinitialize(count: 1)
+      cluster.deallocate()
     }
   }
 
@@ -226,10 +232,21 @@ struct Node: ~Copyable {
         refuse(step, session)
         return input.count
       }
-      at += byteCount
-      if parser.arguments.count == 0 { continue }
+      if parser.arguments.count == 0 {
+        at += byteCount
+        continue
+      }
       batch.commandCount += 1
+      if let cluster {
+        beginUnit(UnsafeRawBufferPointer(rebasing: rest[0..<byteCount]), session, cluster)
+      }
       executeOne(session)
+      if let cluster, cluster.pointee.unit.isDeferred {
+        // It stays where it is, and is executed from its beginning later.
+        session.pointee.progress = .none
+        break
+      }
+      at += byteCount
       if session.pointee.closing { return input.count }
     }
     return at
@@ -333,6 +350,7 @@ struct Node: ~Copyable {
     resp = session.pointee.resp
     session.pointee.commandCount &+= 1
     dispatch(session)
+    if let cluster, settleUnit(session, from: start, cluster) { return }
     if session.pointee.replies != .on, !session.pointee.stall.answersLate {
       muffle(session, from: start)
     }
@@ -386,63 +404,4 @@ struct Node: ~Copyable {
     defer { gateStart = -1 }
     return gateStart >= 0
   }
-}
-
-/// What Host does on behalf of commands.
-struct NodeControl {
-  var memoryByteCountMax = Int.max
-  /// `SHUTDOWN` was called.
-  var stopRequested = false
-  /// `SAVE` or `BGSAVE` was called.
-  var checkpointRequested = false
-  var checkpointRunning = false
-  /// Unix seconds of the last finished checkpoint, or of the start.
-  var lastSaveSeconds: Int64 = 0
-  /// Sessions whose password is being checked.
-  var passwordWaiters: [(ticket: UInt64, link: LinkID)] = []
-  /// Sessions that wait for a force (`SAVE`).
-  var saveWaiters: [LinkID] = []
-  /// Bytes of the log since the last checkpoint, and of that checkpoint.
-  var logByteCount: UInt64 = 0
-  var checkpointByteCount: UInt64 = 0
-  /// Connections closed because a web page or the like spoke to the port, not yet logged.
-  var securityWarnings = 0
-}
-
-/// Counts since the start or `CONFIG RESETSTAT`.
-struct NodeCounters {
-  var connections: UInt64 = 0
-  var commands: UInt64 = 0
-  var requests: UInt64 = 0
-  var errors: UInt64 = 0
-  var protocolErrors: UInt64 = 0
-  var closedForInput: UInt64 = 0
-  var hits: UInt64 = 0
-  var misses: UInt64 = 0
-  var expired: UInt64 = 0
-  var inputBytes: UInt64 = 0
-  var outputBytes: UInt64 = 0
-  var groups: UInt64 = 0
-  var forces: UInt64 = 0
-  var checkpoints: UInt64 = 0
-  var duplicates: UInt64 = 0
-  var turns: UInt64 = 0
-}
-
-/// Checks passwords off the loop, because one check takes 20 to 50 ms.
-public protocol PasswordChecker: AnyObject {
-  /// Begins a check; false when too many are under way.
-  func start(ticket: UInt64, password: [UInt8]) -> Bool
-  /// The next finished check, or nil. The loop is woken when there is one.
-  func poll() -> (ticket: UInt64, accepted: Bool)?
-}
-
-/// A UDP request whose AUTH is being checked.
-struct WaitingRequest {
-  var ticket: UInt64
-  var link: LinkID
-  var endpoint: Endpoint
-  var id: OperationID
-  var plain: Bool
-  var bytes: [UInt8]
 }

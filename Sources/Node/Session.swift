@@ -43,6 +43,13 @@ struct Session {
   var queue: TransactionQueue?
   var watches: [Watch] = []
 
+  /// The round that holds commands of it (`Round.number`); 0: none.
+  var round: UInt64 = 0
+  /// Its next command waits for a key since then.
+  var blockedSince: Instant?
+  /// Its next command goes in a round of its own.
+  var isAlone = false
+
   /// Nothing of what it sent is still to be executed or answered.
   var isIdle: Bool { heldCount == 0 && !isReady && stall == .none }
 
@@ -77,11 +84,15 @@ enum Stall: Equatable {
   case password(ticket: UInt64, hello: UInt8)
   /// `SAVE` waits for the mark to be forced.
   case save(Mark)
+  /// Its commands are in a round that is not decided yet.
+  case round
+  /// Its next command waits for a key that a transaction holds.
+  case lock
 
   /// The command that stalls the session is answered when the stall is over.
   var answersLate: Bool {
     switch self {
-    case .none, .output: false
+    case .none, .output, .round, .lock: false
     case .password, .save: true
     }
   }
@@ -122,6 +133,14 @@ struct ByteBufferBox {
   func free() {
     pointer.deinitialize(count: 1)
     pointer.deallocate()
+  }
+
+  /// Puts bytes in front of what is there.
+  func prepend(_ bytes: UnsafeRawBufferPointer) {
+    var joined = ByteBuffer(capacity: bytes.count + pointer.pointee.count)
+    joined.append(bytes)
+    joined.append(pointer.pointee.bytes)
+    swap(&joined, &pointer.pointee)
   }
 
   @inline(__always) var buffer: ByteBuffer {

@@ -6,6 +6,13 @@ extension Database {
   /// The earliest expiry in Unix milliseconds; `Change.noExpiry` when nothing expires.
   public var nextExpiry: Int64 { keyspace.heap.earliestExpiry }
 
+  /// True when `key` is present but expired: `expireIfDue` would remove it.
+  public func isDue(_ key: UnsafeRawBufferPointer) -> Bool {
+    guard nextExpiry <= clockMillis else { return false }
+    let hash = SipHash.hash13(key, key: hashKey)
+    return keyspace.table.place(key, hash: hash).map { $0.entry.expiry <= clockMillis } ?? false
+  }
+
   /// Removes `key` by a record of its own if it is present but expired, and returns true then: a
   /// reader that is told that it is absent waits for `lastRemoval`. Between transactions only.
   public mutating func expireIfDue(_ key: UnsafeRawBufferPointer) -> Bool {

@@ -16,6 +16,12 @@ extension Negotiator {
     locks.holder(key, isOperation: false)?.id
   }
 
+  /// How an operation id is locked by a prepared transaction; nil: it is not.
+  public func isLocked(operation: OperationID) -> LockMode? {
+    var pair = (operation.high.bigEndian, operation.low.bigEndian)
+    return withUnsafeBytes(of: &pair) { locks.holder($0, isOperation: true)?.mode }
+  }
+
   /// Who has locked an operation id.
   public func holder(operation: OperationID) -> TransactionID? {
     var pair = (operation.high.bigEndian, operation.low.bigEndian)

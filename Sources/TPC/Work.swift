@@ -90,7 +90,7 @@ struct WorkView {
       guard end - at > Work.nameHeaderByteCount else { return false }
       let name = Name(bytes, at: at)
       guard name.flags <= 3, name.length > 0, name.end <= end else { return false }
-      guard name.flags != 2, !name.isOperation || name.length == 16 else { return false }
+      guard !name.isOperation || name.length == 16 else { return false }
       if seen > 0, !previous.precedes(name, in: bytes) { return false }
       previous = name
       seen += 1

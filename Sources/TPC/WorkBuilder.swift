@@ -24,13 +24,13 @@ public struct WorkBuilder: ~Copyable {
     add(name: key, isOperation: false, mode)
   }
 
-  /// Adds an operation id, which is locked like a key, for writing.
-  public mutating func add(operation: OperationID) {
+  /// Adds an operation id, which is locked like a key.
+  public mutating func add(operation: OperationID, _ mode: LockMode = .write) {
     #if MUTANTS
       if Mutant.active == .operationNotInPrepare { return }
     #endif
     var pair = (operation.high.bigEndian, operation.low.bigEndian)
-    withUnsafeBytes(of: &pair) { add(name: $0, isOperation: true, .write) }
+    withUnsafeBytes(of: &pair) { add(name: $0, isOperation: true, mode) }
   }
 
   /// Makes the work and empties the builder; nil when it is over the bounds of `Work`.

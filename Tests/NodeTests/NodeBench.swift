@@ -1,6 +1,7 @@
 import Base
 import NetKit
 import Store
+import TPC
 
 @testable import Node
 
@@ -91,6 +92,20 @@ struct NodeBench: ~Copyable {
     host = Host(
       link: ScriptTransport(), disk: ScriptDisk(limits: options.database), options: options,
       seed: 1, passwords: passwords)
+    _ = host.turn()
+    _ = host.turn()
+  }
+
+  /// One member of a cluster of `count`.
+  init(clusterMember id: MemberID, count: Int) {
+    let options = NodeOptions()
+    host = Host(
+      link: ScriptTransport(), disk: ScriptDisk(limits: options.database), options: options,
+      seed: 1, passwords: nil)
+    host.node.joinCluster(
+      as: id, of: MemberSet((1...count).map { MemberID(UInt16($0)) }), epoch: Epoch(1),
+      seed: UInt64(id.number))
+    host.node.cluster!.pointee.isConfirmed = true
     _ = host.turn()
     _ = host.turn()
   }

@@ -42,8 +42,13 @@ extension Node {
     let admission = database.pointee.admit(id, wallMillis: clockMillis)
     if case .new = admission { return true }
     if database.pointee.log.appended > durable { replyWaits = true }
+    return answerUnlessNew(admission)
+  }
+
+  /// True when an id is new; otherwise answers what became of it.
+  mutating func answerUnlessNew(_ admission: Admission) -> Bool {
     switch admission {
-    case .new: break
+    case .new: return true
     case .duplicate(let status, let reply):
       counters.duplicates += 1
       replyRecorded(status, reply)

@@ -43,18 +43,18 @@ extension Node {
       return fail("LOADING Tuppence is loading the dataset in memory")
     }
     // First, for what was executed is answered as it was then, whatever stands in the way now.
-    if let id = operationID, !admit(id) { return }
+    if cluster == nil, let id = operationID, !admit(id) { return }
     if queue.failed { return discardFailed() }
-    expireKeys(of: queue)
+    if cluster == nil { expireKeys(of: queue) }
     for watch in watches where !holds(watch) { return answerNil() }
     run(queue, session, database)
   }
 
   /// A command was refused while queueing: nothing is executed, and under an id never will be,
-  /// except on a full disk (see `refuse`).
+  /// except on a full disk and in a cluster (see `refuse`).
   private mutating func discardFailed() {
     let start = output.count
-    let isUncertain = operationID != nil && noSpace
+    let isUncertain = operationID != nil && (noSpace || cluster != nil)
     fail(
       "EXECABORT Transaction discarded because of previous errors."
         + (isUncertain ? " (unknown)" : ""))
@@ -79,22 +79,24 @@ extension Node {
     inTransaction = true
     overflowed = false
     lacksRoom = nil
-    database.pointee.begin(multi: true)
+    // In a cluster the round's transaction is open already, and undoes what failed.
+    if cluster == nil { database.pointee.begin(multi: true) }
     output.reply(array: queue.argumentCounts.count)
     let problem = runCommands(queue, session)
     inTransaction = false
     if let problem {
-      database.pointee.rollback()
+      if cluster == nil { database.pointee.rollback() }
       output.truncate(to: start)
       let reason = lacksRoom?.text(isCertain: id == nil) ?? problem
       fail("EXECABORT Transaction discarded because of: \(reason)")
+      if cluster != nil { return }
       // The failure tells of what it saw, so it waits for that like any other answer.
       if database.pointee.log.appended > durable { replyWaits = true }
       if let id, lacksRoom != .disk { recordNothingDone(as: id, from: start) }
       return
     }
     failed = false
-    conclude(database, as: id, from: start)
+    if cluster == nil { conclude(database, as: id, from: start) }
   }
 
   /// Runs the queued commands; returns why all must be undone, or nil.

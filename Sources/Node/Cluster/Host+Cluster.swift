@@ -1,0 +1,56 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+// A member of a cluster: the rounds of the turn, and what they have to say.
+extension Host where Link: ~Copyable, Medium: ~Copyable {
+  /// Ends the turn's rounds, answers those that were decided, and sends what may leave.
+  mutating func concludeClusterTurn(at now: Moment) {
+    guard let cluster = node.cluster, node.database != nil else { return }
+    node.concludeTurn(cluster)
+    sendLateReplies(at: now)
+  }
+
+  /// Hands the ledger to the negotiator, which asks about what is in doubt.
+  mutating func recoverCluster(_ database: UnsafeMutablePointer<Database>) {
+    guard let cluster = node.cluster else { return }
+    var bad = 0
+    database.pointee.visitLedger { record in
+      if !cluster.pointee.negotiator.recover(key: record.id, record: record.note) { bad += 1 }
+    }
+    if bad > 0 { invariantFailed("\(bad) notes of the ledger cannot be read") }
+    node.finishClusterRecovery(cluster)
+  }
+
+  /// Sends the replies to commands of earlier turns: before their sessions go on.
+  mutating func sendLateReplies(at now: Moment) {
+    guard let cluster = node.cluster, !cluster.pointee.late.isEmpty else { return }
+    for (id, count, tellsChange) in cluster.pointee.late {
+      let bytes = UnsafeRawBufferPointer(rebasing: cluster.pointee.lateBytes.bytes[0..<count])
+      node.counters.outputBytes &+= UInt64(count)
+      if case .tooLarge = link.send(bytes, on: id, at: now) {
+        sendTooLarge(count, on: id, tellsChange: tellsChange, at: now)
+      }
+      cluster.pointee.lateBytes.consume(count)
+      if let session = node.sessions[id], session.pointee.stall == .none {
+        node.stallOnOutput(session, unsent: link.pendingByteCount(of: id))
+      }
+    }
+    cluster.pointee.late.removeAll(keepingCapacity: true)
+  }
+
+  /// True when no round waits for its decision and nobody waits for a key.
+  var isClusterIdle: Bool {
+    guard let cluster = node.cluster else { return true }
+    return cluster.pointee.rounds.isEmpty && cluster.pointee.renewals.isEmpty
+      && cluster.pointee.blockedSessions.isEmpty && cluster.pointee.blockedRequests.isEmpty
+  }
+
+  /// When the cluster's part has something to do by itself.
+  var clusterDeadline: Instant {
+    guard let cluster = node.cluster, node.database != nil else { return .never }
+    if cluster.pointee.mayUnblock { return node.now.instant }
+    return min(cluster.pointee.negotiator.deadline, cluster.pointee.patienceDeadline)
+  }
+}

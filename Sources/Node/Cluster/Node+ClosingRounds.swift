@@ -1,0 +1,324 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+// From the open round to a transaction, and from its decision to the replies.
+extension Node {
+  /// The open round; opens one when there is none.
+  mutating func openRound(_ cluster: ClusterPointer) -> Round {
+    if let open = cluster.pointee.open { return open }
+    cluster.pointee.roundNumber += 1
+    let round = Round(
+      number: cluster.pointee.roundNumber, hashKey: cluster.pointee.hashKey,
+      deadline: now.instant + Cluster.patience)
+    cluster.pointee.open = round
+    database.unsafelyUnwrapped.pointee.begin(multi: true)
+    return round
+  }
+
+  /// Adds the unit at hand, whose reply is what stands in `output` from `start`, to the open round.
+  mutating func addUnit(
+    _ link: LinkID, replyFrom start: Int, _ cluster: ClusterPointer
+  ) {
+    guard let round = cluster.pointee.open else { invariantFailed("a unit joins an open round") }
+    let input = round.input.count
+    round.input.append(cluster.pointee.unit.bytes)
+    let reply = round.output.count
+    round.output.append(UnsafeRawBufferPointer(rebasing: output.bytes[start...]))
+    output.truncate(to: start)
+    round.units.append(
+      RoundUnit(
+        link: link, request: cluster.pointee.unit.request, input: input..<round.input.count,
+        reply: reply..<round.output.count, queue: cluster.pointee.unit.queue,
+        watches: cluster.pointee.unit.watches))
+    cluster.pointee.counters.units &+= 1
+  }
+
+  /// True when the open round has taken as much as one round may.
+  func isRoundFull(_ cluster: ClusterPointer) -> Bool {
+    guard let open = cluster.pointee.open, open.id == nil else { return false }
+    return open.input.count + open.output.count > Cluster.roundByteCountMax
+      || open.units.count >= Cluster.roundUnitCountMax
+  }
+
+  /// Makes the open round a transaction: takes its changes out of the database again, locks its
+  /// keys here, and has the others asked to prepare.
+  mutating func closeRound() {
+    guard let cluster, let round = cluster.pointee.open, let database else { return }
+    cluster.pointee.open = nil
+    cluster.pointee.changes.removeAll()
+    let stamp = database.pointee.takeChanges(into: &cluster.pointee.changes)
+    if round.units.isEmpty { return }
+    for unit in round.units where unit.request == nil {
+      sessions[unit.link]?.pointee.stall = .round
+    }
+    if cluster.pointee.changes.isEmpty, round.operations.isEmpty, round.id == nil {
+      // Nothing was changed after all: what was read together is answered together.
+      return deliver(round, cluster)
+    }
+    begin(round, stamp, cluster)
+    carryOutEffects(cluster)
+  }
+
+  /// Hands a round to the negotiator: the first attempt of a transaction, or the next one.
+  private mutating func begin(_ round: Round, _ stamp: Stamp, _ cluster: ClusterPointer) {
+    guard let database, let work = work(of: round, stamp, cluster) else {
+      return refuse(round, Self.text(of: .transactionTooLarge), cluster)
+    }
+    var resource = storeResource(database)
+    if let id = round.id {
+      cluster.pointee.rounds[id] = round
+      if cluster.pointee.changes.isEmpty, round.operations.isEmpty {
+        round.deliversOnAbort = true
+        return cluster.pointee.negotiator.abandon(
+          id, .abandoned, at: now.instant, &resource, &cluster.pointee.effects)
+      }
+      let beginning = cluster.pointee.negotiator.renew(
+        id, work, at: now.instant, &resource, &cluster.pointee.effects)
+      if case .conflict = beginning { invariantFailed("a round's keys were free a moment ago") }
+      return
+    }
+    let beginning = cluster.pointee.negotiator.begin(
+      work, age: stamp, deadline: round.deadline, at: now.instant, &resource,
+      &cluster.pointee.effects)
+    switch beginning {
+    case .started(let id):
+      round.id = id
+      cluster.pointee.rounds[id] = round
+      cluster.pointee.counters.rounds &+= 1
+    case .conflict: invariantFailed("a round's keys were free a moment ago")
+    case .rejected(let reason):
+      // Its commands ran on this very data: it can only lack room.
+      refuse(round, Self.text(of: reason), cluster)
+    case .full, .notReady:
+      refuse(round, "BUSY too many transactions are under way (not-applied)", cluster)
+    }
+  }
+
+  /// What is sent to the others: keys, versions, changes (`StoreResource`). Nil: it is too large.
+  private mutating func work(
+    of round: Round, _ stamp: Stamp, _ cluster: ClusterPointer
+  ) -> Work? {
+    let database = database.unsafelyUnwrapped
+    cluster.pointee.builder.add(
+      operation: Cluster.allKeys, round.changesAll ? .write : .read)
+    cluster.pointee.builder.body.appendWorkHead(
+      stamp: stamp, grows: round.grows, keyCount: round.keys.count)
+    for index in 0..<round.keys.count {
+      let key = round.keys.key(at: index)
+      cluster.pointee.builder.add(key: key, round.keys.isWritten(at: index) ? .write : .read)
+      cluster.pointee.builder.body.appendWorkKey(key, version: database.pointee.version(of: key))
+    }
+    for id in round.operations { cluster.pointee.builder.add(operation: id) }
+    cluster.pointee.builder.body.append(workOperations: round.operations)
+    cluster.pointee.builder.body.append(cluster.pointee.changes.bytes)
+    return cluster.pointee.builder.finish()
+  }
+
+  // MARK: Effects
+
+  /// Does what the negotiator asked for.
+  mutating func carryOutEffects(_ cluster: ClusterPointer) {
+    guard let database else { return }
+    // None of these calls the negotiator, so the list does not grow meanwhile.
+    var index = 0
+    while index < cluster.pointee.effects.list.count {
+      let effect = cluster.pointee.effects.list[index]
+      index += 1
+      switch effect {
+      case .send(let member, let range, let isGated):
+        let message = UnsafeRawBufferPointer(
+          rebasing: cluster.pointee.effects.bytes.bytes[range])
+        if isGated {
+          cluster.pointee.gatedOutbox.push(
+            message, to: member, after: database.pointee.log.appended)
+        } else {
+          cluster.pointee.freeOutbox.push(message, to: member, after: .zero)
+        }
+      case .notify(let ticket):
+        cluster.pointee.tickets.append((database.pointee.log.appended, ticket))
+      case .urgent: database.pointee.log.hurry()
+      case .result: break
+      case .committed(let id): committed(id, cluster)
+      case .aborted(let id, let reason): aborted(id, reason, cluster)
+      case .unknown(let id): outcomeUnknown(id, cluster)
+      case .renew(let id, _): renew(id, cluster)
+      case .unlocked: cluster.pointee.mayUnblock = true
+      case .step(let step): cluster.pointee.steps.append(step, at: now)
+      }
+    }
+    cluster.pointee.effects.removeAll()
+  }
+
+  private mutating func committed(_ id: TransactionID, _ cluster: ClusterPointer) {
+    guard let round = cluster.pointee.rounds.removeValue(forKey: id) else { return }
+    deliver(round, cluster)
+  }
+
+  private mutating func aborted(
+    _ id: TransactionID, _ reason: Reason, _ cluster: ClusterPointer
+  ) {
+    guard let round = cluster.pointee.take(id) else { return }
+    cluster.pointee.counters.aborted &+= 1
+    if round.deliversOnAbort { return deliver(round, cluster) }
+    switch reason {
+    case .duplicate, .epoch: giveBack(round, alone: true, cluster)
+    case .noSpace, .expired, .invalid:
+      if round.units.count > 1 { return giveBack(round, alone: true, cluster) }
+      refuse(round, Self.text(of: reason), cluster)
+    case .conflict, .refused, .timeout, .abandoned:
+      refuse(round, Self.text(of: reason), cluster)
+    }
+  }
+
+  private static func text(of reason: Reason) -> String {
+    switch reason {
+    case .noSpace: "NOSPACE a member has no room (not-applied)"
+    case .expired: "IDEXPIRED the id is at or below a member's horizon (unknown)"
+    case .timeout: "ABORTED not all members have prepared in time (not-applied)"
+    case .conflict, .refused: "ABORTED other transactions hold the keys (not-applied)"
+    case .invalid, .duplicate, .epoch, .abandoned: "ABORTED \(reason) (not-applied)"
+    }
+  }
+
+  private mutating func outcomeUnknown(_ id: TransactionID, _ cluster: ClusterPointer) {
+    guard let round = cluster.pointee.take(id) else { return }
+    cluster.pointee.counters.unknown &+= 1
+    refuse(round, "UNKNOWN transaction \(id) is not decided yet (unknown)", cluster)
+  }
+
+  // MARK: Replies
+
+  /// Answers all units of a round that has ended.
+  private mutating func deliver(_ round: Round, _ cluster: ClusterPointer) {
+    for unit in round.units {
+      let start = output.count
+      output.append(round.reply(of: unit))
+      answerLate(unit, from: start, tellsChange: true, cluster)
+    }
+    release(round)
+  }
+
+  /// Answers all units of a round with an error.
+  private mutating func refuse(_ round: Round, _ text: String, _ cluster: ClusterPointer) {
+    for unit in round.units {
+      let start = output.count
+      fail(text)
+      answerLate(unit, from: start, tellsChange: false, cluster)
+    }
+    release(round)
+  }
+
+  /// Moves a unit's reply from `output` to what Host sends next.
+  private mutating func answerLate(
+    _ unit: RoundUnit, from start: Int, tellsChange: Bool, _ cluster: ClusterPointer
+  ) {
+    if unit.request == nil {
+      guard let session = sessions[unit.link] else { return output.truncate(to: start) }
+      finishLateReply(session, from: start)
+    }
+    sendLate(to: unit.link, from: start, tellsChange: tellsChange, cluster)
+  }
+
+  /// Lets the sessions of a round go on.
+  private mutating func release(_ round: Round) {
+    cluster?.pointee.mayUnblock = true
+    for unit in round.units where unit.request == nil {
+      guard let session = sessions[unit.link], session.pointee.stall == .round else { continue }
+      session.pointee.stall = .none
+      session.pointee.round = 0
+      stallOnOutput(session, unsent: 0)
+      if session.pointee.stall == .none { becomeReady(session) }
+    }
+  }
+
+  // MARK: Once more
+
+  /// Gives the units of a round that has come to nothing back to who sent them, to be run from
+  /// their beginning; `alone`: each in a round of its own.
+  private mutating func giveBack(_ round: Round, alone: Bool, _ cluster: ClusterPointer) {
+    for unit in round.units.reversed() {
+      if let head = unit.request {
+        cluster.pointee.blockedRequests.append(
+          BlockedRequest(
+            link: unit.link, head: head, bytes: [UInt8](round.bytes(of: unit)), since: now.instant,
+            isAlone: alone))
+        continue
+      }
+      guard let session = sessions[unit.link] else { continue }
+      session.pointee.tail.prepend(round.bytes(of: unit))
+      session.pointee.progress = .none
+      if unit.queue != nil { session.pointee.queue = unit.queue }
+      if !unit.watches.isEmpty { session.pointee.watches = unit.watches }
+      session.pointee.isAlone = alone
+      inputByteCount += unit.input.count
+    }
+    cluster.pointee.mayUnblock = true
+    release(round)
+  }
+
+  /// An attempt has died of a conflict: the next one is due.
+  private mutating func renew(_ id: TransactionID, _ cluster: ClusterPointer) {
+    guard let round = cluster.pointee.rounds.removeValue(forKey: id) else { return }
+    cluster.pointee.counters.conflicts &+= 1
+    let at = cluster.pointee.renewals.firstIndex { id < $0.id.unsafelyUnwrapped }
+    cluster.pointee.renewals.insert(round, at: at ?? cluster.pointee.renewals.count)
+    cluster.pointee.mayUnblock = true
+  }
+
+  /// Runs those rounds again whose keys are free now.
+  mutating func tryRenewals(_ cluster: ClusterPointer) {
+    var index = 0
+    while index < cluster.pointee.renewals.count {
+      let round = cluster.pointee.renewals[index]
+      if rerun(round, cluster) {
+        cluster.pointee.renewals.remove(at: index)
+        closeRound()
+      } else {
+        index += 1
+      }
+    }
+  }
+
+  /// Runs a round's units once more. False, and nothing is done, when a key is not free.
+  private mutating func rerun(_ round: Round, _ cluster: ClusterPointer) -> Bool {
+    invariant(cluster.pointee.open == nil, "one round is open at a time")
+    guard let database else { return false }
+    let before = round.restart(hashKey: cluster.pointee.hashKey)
+    cluster.pointee.open = round
+    database.pointee.begin(multi: true)
+    for unit in before.units {
+      let bytes = UnsafeRawBufferPointer(rebasing: before.input.bytes[unit.input])
+      guard rerun(unit, bytes, cluster) else {
+        database.pointee.rollback()
+        cluster.pointee.open = nil
+        round.restore(before)
+        return false
+      }
+    }
+    return true
+  }
+
+  /// Runs one unit in the round that is open again. False when it would have to wait.
+  private mutating func rerun(
+    _ unit: RoundUnit, _ bytes: UnsafeRawBufferPointer, _ cluster: ClusterPointer
+  ) -> Bool {
+    if let head = unit.request {
+      return runRequest(bytes, on: unit.link, head, since: nil, cluster)
+    }
+    // Its client has gone: nobody waits for it.
+    guard let session = sessions[unit.link] else { return true }
+    session.pointee.queue = unit.queue
+    session.pointee.watches = unit.watches
+    cluster.pointee.unit = UnitAtHand(bytes: bytes)
+    var progress = ParseProgress.none
+    guard case .command = parser.parse(bytes, &progress, authenticated: true) else {
+      invariantFailed("a unit of a round is a whole command")
+    }
+    executeOne(session)
+    session.pointee.queue = nil
+    session.pointee.watches = []
+    return !cluster.pointee.unit.isDeferred
+  }
+}

@@ -1,0 +1,380 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+typealias ClusterPointer = UnsafeMutablePointer<Cluster>
+
+// Commands on a member of a cluster. What only reads is answered from committed data at once; what
+// changes data runs in the open round, out of which `closeRound` makes a transaction of all
+// members.
+extension Node {
+  /// Runs the command at hand, or defers its unit.
+  mutating func executeInCluster(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    let command = spec.pointee.command
+    if inTransaction || command == .once { return call(command, session) }
+    if command == .outcome { return outcomeInCluster(session, cluster) }
+    guard let access = access(of: spec, session) else {
+      // It may change what the session is: not before what it asked for earlier is answered.
+      if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
+      return call(command, session)
+    }
+    if let refusal = clusterRefusal(access, cluster) { return fail(refusal) }
+    guard let touchesRound = claim(access, spec, session, cluster) else { return }
+    if let id = operationID, !admitInCluster(id, session, cluster) { return }
+    if !access.changes, !touchesRound, !isInOpenRound(session, cluster), !isRenewing(cluster) {
+      // What has no keys reads everything: also what the open round has done in the table.
+      if access.isWhole { closeRound() }
+      return call(command, session)
+    }
+    joinRound(spec, access, touchesRound: touchesRound, session, cluster)
+  }
+
+  /// Runs the command in the open round. One that changes nothing there leaves no trace in it.
+  private mutating func joinRound(
+    _ spec: UnsafePointer<CommandSpec>, _ access: Access, touchesRound: Bool,
+    _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    if cluster.pointee.unit.bytes.count > Cluster.roundByteCountMax, !isRenewing(cluster) {
+      closeRound()
+    }
+    let round = openRound(cluster)
+    let start = output.count
+    let queue = session.pointee.queue
+    let watches = session.pointee.watches
+    let changed = runInRound(spec, session, round, from: start)
+    guard changed || touchesRound || isInOpenRound(session, cluster) || isRenewing(cluster) else {
+      return
+    }
+    cluster.pointee.unit.hasJoined = true
+    if spec.pointee.flags.contains(.denyOOM) || queue != nil { round.grows = true }
+    visitKeys(of: spec, queue, watches) { key, isWritten in
+      round.keys.insert(key, isWritten: isWritten)
+    }
+    if access.changesAll { round.changesAll = true }
+    if command(spec, is: .exec) {
+      cluster.pointee.unit.queue = queue
+      cluster.pointee.unit.watches = watches
+    }
+  }
+
+  private func command(_ spec: UnsafePointer<CommandSpec>, is command: Command) -> Bool {
+    spec.pointee.command == command
+  }
+
+  /// Runs the command in the database's open transaction; what fails is undone. True when it
+  /// changed something, the record of its id included.
+  private mutating func runInRound(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ round: Round, from start: Int
+  ) -> Bool {
+    let database = database.unsafelyUnwrapped
+    let id = operationID
+    let point = database.pointee.savepoint()
+    let byteCount = database.pointee.log.recordByteCount
+    failed = false
+    if spec.pointee.command == .exec {
+      call(.exec, session)
+    } else {
+      inTransaction = true
+      call(spec.pointee.command, session)
+      inTransaction = false
+    }
+    if failed { database.pointee.rollback(to: point) }
+    guard let id else { return database.pointee.log.recordByteCount > byteCount }
+    let reply = UnsafeRawBufferPointer(rebasing: output.bytes[start...])
+    if database.pointee.addOutcome(of: id, reply: reply, failed: failed) {
+      round.operations.append(id)
+      return true
+    }
+    database.pointee.rollback(to: point)
+    output.truncate(to: start)
+    fail(Self.text(of: .transactionTooLarge))
+    return false
+  }
+
+  // MARK: What a command touches
+
+  /// What a command needs of the data.
+  struct Access {
+    /// It changes data.
+    var changes: Bool
+    /// It reads or changes all keys.
+    var isWhole: Bool
+    /// It changes all keys.
+    var changesAll = false
+  }
+
+  /// Nil for a command that touches no data.
+  private func access(of spec: UnsafePointer<CommandSpec>, _ session: SessionPointer) -> Access? {
+    let flags = spec.pointee.flags
+    switch spec.pointee.command {
+    case .exec:
+      guard let queue = session.pointee.queue, !queue.failed else { return nil }
+      var access = Access(changes: operationID != nil, isWhole: false)
+      visitQueue(queue) { spec, _ in
+        let changes = spec.pointee.flags.contains(.write)
+        if changes { access.changes = true }
+        if isWhole(spec) {
+          access.isWhole = true
+          if changes { access.changesAll = true }
+        }
+      }
+      return access
+    case .watch: return Access(changes: false, isWhole: false)
+    default:
+      guard !flags.isDisjoint(with: [.write, .readOnly]) else { return nil }
+      return Access(
+        changes: flags.contains(.write) || operationID != nil, isWhole: isWhole(spec),
+        changesAll: flags.contains(.write) && isWhole(spec))
+    }
+  }
+
+  private func isWhole(_ spec: UnsafePointer<CommandSpec>) -> Bool {
+    spec.pointee.firstKey == 0 && !spec.pointee.flags.isDisjoint(with: [.write, .readOnly])
+  }
+
+  /// Calls `body` for each key of the command at hand; of EXEC those of what was queued and
+  /// watched.
+  private func visitKeys(
+    of spec: UnsafePointer<CommandSpec>, _ queue: TransactionQueue?, _ watches: [Watch],
+    _ body: (UnsafeRawBufferPointer, _ isWritten: Bool) -> Void
+  ) {
+    if spec.pointee.command != .exec {
+      return Self.visitKeys(
+        of: spec, count: parser.arguments.count, argument: { parser.arguments[$0] }, body)
+    }
+    for watch in watches { watch.key.withUnsafeBytes { body($0, false) } }
+    guard let queue else { return }
+    visitQueue(queue) { spec, arguments in
+      Self.visitKeys(of: spec, count: arguments.count, argument: { arguments[$0] }, body)
+    }
+  }
+
+  private static func visitKeys(
+    of spec: UnsafePointer<CommandSpec>, count: Int, argument: (Int) -> UnsafeRawBufferPointer,
+    _ body: (UnsafeRawBufferPointer, _ isWritten: Bool) -> Void
+  ) {
+    guard spec.pointee.firstKey > 0 else { return }
+    let last = spec.pointee.lastKey > 0 ? spec.pointee.lastKey : count + spec.pointee.lastKey
+    let isWritten = spec.pointee.flags.contains(.write)
+    for index in stride(from: spec.pointee.firstKey, through: last, by: spec.pointee.step) {
+      body(argument(index), isWritten)
+    }
+  }
+
+  /// Calls `body` for each queued command with its arguments.
+  private func visitQueue(
+    _ queue: TransactionQueue,
+    _ body: (UnsafePointer<CommandSpec>, [UnsafeRawBufferPointer]) -> Void
+  ) {
+    queue.bytes.withUnsafeBytes { bytes in
+      var offset = 0
+      var length = 0
+      for count in queue.argumentCounts {
+        var arguments: [UnsafeRawBufferPointer] = []
+        for _ in 0..<count {
+          let end = offset + Int(queue.argumentLengths[length])
+          arguments.append(UnsafeRawBufferPointer(rebasing: bytes[offset..<end]))
+          offset = end
+          length += 1
+        }
+        guard let spec = commands.find(arguments[0]) else {
+          invariantFailed("only known commands are queued")
+        }
+        body(spec, arguments)
+      }
+    }
+  }
+
+  // MARK: Waiting
+
+  /// Whether the keys are free for the command at hand: nil, and the unit is deferred or has been
+  /// refused, when another transaction holds one; otherwise whether the open round touches one.
+  private mutating func claim(
+    _ access: Access, _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer,
+    _ cluster: ClusterPointer
+  ) -> Bool? {
+    let database = database.unsafelyUnwrapped
+    let isRenewing = isRenewing(cluster)
+    var holder: TransactionID?
+    var touchesRound = false
+    var isDue = false
+    visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
+      if holder == nil {
+        holder = cluster.pointee.holder(
+          of: key, forChange: access.changes, isRenewing: isRenewing)
+      }
+      if let open = cluster.pointee.open, open.keys.contains(key) { touchesRound = true }
+      if !isDue, database.pointee.isDue(key) { isDue = true }
+    }
+    if holder == nil { holder = cluster.pointee.holderOfAll(access) }
+    if let id = operationID, holder == nil {
+      holder = cluster.pointee.negotiator.holder(operation: id)
+    }
+    if let holder {
+      block(on: holder, session, cluster)
+      return nil
+    }
+    if let open = cluster.pointee.open, open.keys.count > 0, access.isWhole { touchesRound = true }
+    if isDue, !isRenewing, !touchesRound {
+      // Its removal is a change of this node alone, outside of any round.
+      closeRound()
+      var expired: UInt64 = 0
+      visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
+        if database.pointee.expireIfDue(key) { expired += 1 }
+      }
+      counters.expired += expired
+    }
+    return touchesRound
+  }
+
+  /// Puts the unit at hand off until a key is released, or gives it up when it has waited long.
+  private mutating func block(
+    on holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
+      now.instant - since >= Cluster.patience, !isRenewing(cluster)
+    {
+      return fail(
+        "BUSY a key is held by transaction \(holder), which is not decided yet (not-applied)")
+    }
+    deferUnit(behind: .lock, session, cluster)
+  }
+
+  /// Leaves the unit at hand undone, to be run from its beginning later.
+  private mutating func deferUnit(
+    behind stall: Stall, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    cluster.pointee.unit.isDeferred = true
+    guard cluster.pointee.unit.request == nil, !isRenewing(cluster) else { return }
+    session.pointee.stall = stall
+    if case .lock = stall {
+      let since = session.pointee.blockedSince ?? now.instant
+      session.pointee.blockedSince = since
+      cluster.pointee.noteBlocked(since: since)
+      cluster.pointee.blockedSessions.append(session.pointee.link)
+    }
+  }
+
+  /// Leaves the unit at hand undone until the open round has ended.
+  private mutating func deferBehindRound(_ session: SessionPointer, _ cluster: ClusterPointer) {
+    deferUnit(behind: isInOpenRound(session, cluster) ? .round : .lock, session, cluster)
+  }
+
+  /// True when the session has a command in the open round.
+  private func isInOpenRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+    guard let open = cluster.pointee.open else { return false }
+    if cluster.pointee.unit.request != nil { return cluster.pointee.unit.hasJoined }
+    return session.pointee.round == open.number
+  }
+
+  private func isRenewing(_ cluster: ClusterPointer) -> Bool { cluster.pointee.open?.id != nil }
+
+  // MARK: Ids
+
+  /// What became of an id; raises the horizon first where its age demands it.
+  mutating func standing(of id: OperationID) -> Admission {
+    let database = database.unsafelyUnwrapped
+    if case .aged = database.pointee.standing(of: id, wallMillis: clockMillis) { closeRound() }
+    guard case .expired(let mark) = database.pointee.admit(id, wallMillis: clockMillis) else {
+      return database.pointee.admit(id, wallMillis: clockMillis)
+    }
+    if let mark, mark > durable {
+      replyWaits = true
+      database.pointee.log.hurry()
+    }
+    return .expired(mark)
+  }
+
+  /// `OUTCOME id [SEAL]`: every transaction is prepared here before it commits anywhere, so this
+  /// member knows what has become of an id, or that it is not decided yet.
+  private mutating func outcomeInCluster(_ session: SessionPointer, _ cluster: ClusterPointer) {
+    guard let id = OperationID(text: parser.arguments[1]), id != .none else {
+      return fail("ERR an operation id is 32 hexadecimal digits in UUIDv7 layout")
+    }
+    let seals = parser.arguments.count > 2
+    if seals, parser.arguments.count > 3 || !parser.arguments[2].isWord("seal") {
+      return failSyntax()
+    }
+    if let refusal = clusterRefusal(Access(changes: seals, isWhole: false), cluster) {
+      return fail(refusal)
+    }
+    let isOpen = cluster.pointee.open?.operations.contains(id) ?? false
+    if let holder = cluster.pointee.negotiator.holder(operation: id) {
+      if seals { return block(on: holder, session, cluster) }
+      return output.reply(bulk: "in-doubt")
+    }
+    if isOpen { return deferBehindRound(session, cluster) }
+    switch standing(of: id) {
+    case .duplicate(.aborted, _): output.reply(bulk: "aborted")
+    case .duplicate: output.reply(bulk: "committed")
+    case .expired: output.reply(bulk: "expired")
+    case .future where seals:
+      fail("IDFUTURE the id is over 60 s ahead of this node's clock (not-applied)")
+    case .new, .future:
+      guard seals else { return output.reply(bulk: "never-seen") }
+      let round = openRound(cluster)
+      let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+      guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
+      else { return fail(Self.text(of: .transactionTooLarge)) }
+      round.operations.append(id)
+      cluster.pointee.unit.hasJoined = true
+      output.reply(bulk: "aborted")
+    }
+  }
+
+  /// True when the id was never executed and may be; otherwise the answer has been given.
+  private mutating func admitInCluster(
+    _ id: OperationID, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) -> Bool {
+    if let open = cluster.pointee.open, open.operations.contains(id) {
+      deferBehindRound(session, cluster)
+      return false
+    }
+    return answerUnlessNew(standing(of: id))
+  }
+
+  /// Why the cluster cannot take a command now, or nil.
+  private func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> String? {
+    if let silent = cluster.pointee.silent.first, access.changes {
+      let tenths = (now.instant - silent.since).nanos / 100_000_000
+      let time = "\(tenths / 10).\(tenths % 10)"
+      return
+        "UNAVAILABLE member \(silent.member) (\(silent.name)) silent for \(time) s (not-applied)"
+    }
+    if !cluster.pointee.isConfirmed {
+      return "UNAVAILABLE this member waits until every other one has confirmed the membership "
+        + "(not-applied)"
+    }
+    return nil
+  }
+}
+
+extension Cluster {
+  /// Who keeps a command from using a key now; nil: nobody.
+  func holder(
+    of key: UnsafeRawBufferPointer, forChange: Bool, isRenewing: Bool
+  ) -> TransactionID? {
+    if negotiator.lockCount > 0, let mode = negotiator.isLocked(key), forChange || mode == .write {
+      return negotiator.holder(key)
+    }
+    // Those that have lost a conflict before go first.
+    guard forChange, !isRenewing, !renewals.isEmpty else { return nil }
+    return renewals.first { $0.keys.contains(key) }?.id
+  }
+
+  /// Who keeps a command from using the table as a whole.
+  mutating func holderOfAll(_ access: Node.Access) -> TransactionID? {
+    guard negotiator.lockCount > 0 else { return nil }
+    if access.changesAll {
+      // Nothing new is begun meanwhile, so that its turn comes.
+      wholeIsWanted = true
+      return negotiator.holder(operation: Self.allKeys)
+    }
+    let isLocked = negotiator.isLocked(operation: Self.allKeys) == .write
+    guard isLocked || wholeIsWanted && access.changes else { return nil }
+    return negotiator.holder(operation: Self.allKeys)
+  }
+}

@@ -1,0 +1,239 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+// Units: what one client sent that runs as a whole, a command of a stream or a request over UDP.
+extension Node {
+  /// Notes where the command that is executed next came from.
+  mutating func beginUnit(
+    _ bytes: UnsafeRawBufferPointer, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    if session.pointee.isAlone { closeRound() }
+    cluster.pointee.unit = UnitAtHand(bytes: bytes, blockedSince: session.pointee.blockedSince)
+  }
+
+  /// Ends the command at hand: its reply joins the open round if it ran there, or if earlier ones
+  /// of its session did. True when there is nothing left to do for the reply.
+  mutating func settleUnit(
+    _ session: SessionPointer, from start: Int, _ cluster: ClusterPointer
+  ) -> Bool {
+    guard cluster.pointee.unit.request == nil else { return false }
+    if cluster.pointee.unit.isDeferred {
+      output.truncate(to: start)
+      return true
+    }
+    session.pointee.blockedSince = nil
+    guard let open = cluster.pointee.open,
+      cluster.pointee.unit.hasJoined || session.pointee.round == open.number || open.id != nil
+    else { return false }
+    session.pointee.round = open.number
+    addUnit(session.pointee.link, replyFrom: start, cluster)
+    if session.pointee.isAlone || isRoundFull(cluster) { closeRound() }
+    session.pointee.isAlone = false
+    return true
+  }
+
+  // MARK: Requests over UDP
+
+  /// Executes a request, or keeps it until the keys it needs are free.
+  mutating func requestInCluster(
+    _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead,
+    _ cluster: ClusterPointer
+  ) {
+    guard !runRequest(bytes, on: link, head, since: nil, cluster) else { return }
+    guard cluster.pointee.blockedRequests.count < Cluster.blockedRequestCountMax,
+      cluster.pointee.blockedByteCount + bytes.count <= Cluster.blockedByteCountMax
+    else { return fail("BUSY too many requests wait for keys (not-applied)") }
+    cluster.pointee.blockedByteCount += bytes.count
+    cluster.pointee.noteBlocked(since: now.instant)
+    cluster.pointee.blockedRequests.append(
+      BlockedRequest(
+        link: link, head: head, bytes: [UInt8](bytes), since: now.instant, isAlone: false))
+  }
+
+  /// Runs a request from its beginning. False, and nothing is done, when it has to wait for a key.
+  mutating func runRequest(
+    _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead, since: Instant?,
+    _ cluster: ClusterPointer
+  ) -> Bool {
+    cluster.pointee.unit = UnitAtHand(bytes: bytes, request: head, blockedSince: since)
+    defer { cluster.pointee.unit = UnitAtHand() }
+    let start = output.count
+    let before = cluster.pointee.open
+    let point = before == nil ? nil : database?.pointee.savepoint()
+    let operationCount = before?.operations.count ?? 0
+    guard execute(bytes, of: head, on: link) else { return true }
+    guard !cluster.pointee.unit.isDeferred else {
+      output.truncate(to: start)
+      undoUnit(since: before, point, operationCount: operationCount, cluster)
+      return false
+    }
+    if let open = cluster.pointee.open, cluster.pointee.unit.hasJoined || open.id != nil {
+      addUnit(link, replyFrom: start, cluster)
+      if isRoundFull(cluster) { closeRound() }
+    } else if takeGateStart(), let database {
+      gate.hold(
+        UnsafeRawBufferPointer(rebasing: output.bytes[start...]), for: link,
+        until: database.pointee.log.appended, tellsChange: requestHasChanged)
+      output.truncate(to: start)
+    }
+    return true
+  }
+
+  /// Undoes what a request has done in the open round before it met a locked key. The keys that it
+  /// added stay locked with the round's.
+  private mutating func undoUnit(
+    since before: Round?, _ point: Savepoint?, operationCount: Int, _ cluster: ClusterPointer
+  ) {
+    guard let open = cluster.pointee.open, let database else { return }
+    if let point, open === before {
+      database.pointee.rollback(to: point)
+      open.operations.removeLast(open.operations.count - operationCount)
+    } else if open !== before {
+      invariant(open.units.isEmpty, "a round that a unit opened holds nothing else")
+      cluster.pointee.open = nil
+      database.pointee.rollback()
+    }
+  }
+
+  // MARK: A turn
+
+  /// Ends what the turn's commands began, and lets go on what waited: once a turn.
+  mutating func concludeTurn(_ cluster: ClusterPointer) {
+    closeRound()
+    guard let database else { return }
+    var resource = storeResource(database)
+    if cluster.pointee.negotiator.deadline <= now.instant {
+      cluster.pointee.negotiator.wake(
+        at: now.instant, &resource, &cluster.pointee.effects)
+      carryOutEffects(cluster)
+    }
+    tellForced()
+    if cluster.pointee.mayUnblock || cluster.pointee.patienceDeadline <= now.instant {
+      unblock(cluster)
+    }
+    cluster.pointee.negotiator.flush(
+      stamp: database.pointee.lastStamp, &cluster.pointee.effects)
+    carryOutEffects(cluster)
+  }
+
+  /// Takes a message of another member.
+  mutating func receive(_ message: UnsafeRawBufferPointer, from member: MemberID) {
+    guard let cluster, let database else { return }
+    // The negotiator's changes are transactions of their own.
+    closeRound()
+    var resource = storeResource(database)
+    cluster.pointee.counters.messages &+= 1
+    cluster.pointee.negotiator.receive(
+      message, from: member, at: now.instant, &resource, &cluster.pointee.effects)
+    database.pointee.observe(stamp: cluster.pointee.negotiator.greatestStamp)
+    carryOutEffects(cluster)
+  }
+
+  /// Tells the negotiator what has become durable.
+  mutating func tellForced() {
+    guard let cluster, let database else { return }
+    while let first = cluster.pointee.tickets.first, first.mark <= durable {
+      cluster.pointee.tickets.removeFirst()
+      closeRound()
+      var resource = storeResource(database)
+      cluster.pointee.negotiator.forced(
+        first.ticket, at: now.instant, &resource, &cluster.pointee.effects)
+      carryOutEffects(cluster)
+    }
+  }
+
+  func storeResource(_ database: UnsafeMutablePointer<Database>) -> StoreResource {
+    StoreResource(
+      database: database,
+      isFull: noSpace || database.pointee.usedByteCount > control.memoryByteCountMax)
+  }
+
+  // MARK: Who waits
+
+  /// Tries everything that waits for keys: first rounds that lost a conflict, then clients.
+  private mutating func unblock(_ cluster: ClusterPointer) {
+    cluster.pointee.mayUnblock = false
+    cluster.pointee.blockedSince = nil
+    if cluster.pointee.negotiator.lockCount == 0 { cluster.pointee.wholeIsWanted = false }
+    tryRenewals(cluster)
+    let sessions = cluster.pointee.blockedSessions
+    cluster.pointee.blockedSessions.removeAll(keepingCapacity: true)
+    for link in sessions {
+      guard let session = self.sessions[link], session.pointee.stall == .lock else { continue }
+      session.pointee.stall = .none
+      becomeReady(session)
+    }
+    let requests = cluster.pointee.blockedRequests
+    cluster.pointee.blockedRequests.removeAll(keepingCapacity: true)
+    cluster.pointee.blockedByteCount = 0
+    for request in requests {
+      if request.isAlone { closeRound() }
+      let start = output.count
+      let isDone = request.bytes.withUnsafeBytes {
+        runRequest($0, on: request.link, request.head, since: request.since, cluster)
+      }
+      if isDone {
+        sendLate(to: request.link, from: start, tellsChange: requestHasChanged, cluster)
+      } else {
+        cluster.pointee.blockedRequests.append(request)
+        cluster.pointee.noteBlocked(since: request.since)
+        cluster.pointee.blockedByteCount += request.bytes.count
+      }
+      if request.isAlone { closeRound() }
+    }
+    closeRound()
+  }
+
+  /// Moves what stands in `output` from `start` to what Host sends next.
+  mutating func sendLate(
+    to link: LinkID, from start: Int, tellsChange: Bool, _ cluster: ClusterPointer
+  ) {
+    let count = output.count - start
+    guard count > 0 else { return }
+    cluster.pointee.late.append((link, count, tellsChange))
+    cluster.pointee.lateBytes.append(UnsafeRawBufferPointer(rebasing: output.bytes[start...]))
+    output.truncate(to: start)
+  }
+}
+
+// The start, and what goes on by itself.
+extension Node {
+  /// Makes this node a member; before the first turn.
+  mutating func joinCluster(
+    as member: MemberID, of members: MemberSet, epoch: Epoch, seed: UInt64,
+    options: NegotiatorOptions = NegotiatorOptions()
+  ) {
+    var random = Random(seed: seed)
+    let hashKey = SipKey(k0: random.next(), k1: random.next())
+    var options = options
+    options.hashKey = hashKey
+    let place = ClusterPointer.allocate(capacity: 1)
+    place.initialize(
+      to: Cluster(
+        negotiator: Negotiator(
+          member: member, members: members, epoch: epoch, options: options, seed: random.next()),
+        hashKey: hashKey))
+    cluster = place
+  }
+
+  /// All notes have been given to the negotiator.
+  mutating func finishClusterRecovery(_ cluster: ClusterPointer) {
+    guard let database else { return }
+    var resource = storeResource(database)
+    cluster.pointee.negotiator.finishRecovery(
+      at: now.instant, &resource, &cluster.pointee.effects)
+    carryOutEffects(cluster)
+  }
+
+  /// Removes what has expired and is not locked; returns how many entries.
+  mutating func expireDue(_ database: UnsafeMutablePointer<Database>, limit: Int) -> Int {
+    guard let cluster, cluster.pointee.negotiator.lockCount > 0 else {
+      return database.pointee.expireDue(limit: limit)
+    }
+    return database.pointee.expireDue(limit: limit) {
+      cluster.pointee.negotiator.isLocked($0) != nil
+    }.removedCount
+  }
+}

@@ -1,0 +1,149 @@
+import Base
+import Store
+import TPC
+
+/// The database as what the negotiator commits.
+///
+/// The body of a transaction's work, little-endian: u64 stamp of the attempt, which is the version
+/// of all that it writes; u8 flags (bit 0: it grows the data); u32 count of keys, each u16 length,
+/// u64 version that the coordinator saw (0: absent), bytes; u32 count of operation ids, each u64
+/// high, u64 low; then the changes as they stand in the log.
+struct StoreResource: Resource, ~Copyable {
+  let database: UnsafeMutablePointer<Database>
+  /// Memory or disk has no room for what grows the data.
+  let isFull: Bool
+
+  mutating func prepare(
+    _ id: TransactionID, _ attempt: Attempt, body: UnsafeRawBufferPointer,
+    record: UnsafeRawBufferPointer
+  ) -> Verdict {
+    guard var reader = WorkReader(body) else { return .no(.invalid) }
+    database.pointee.observe(stamp: reader.stamp)
+    if reader.grows, isFull { return .no(.noSpace) }
+    while let (key, version) = reader.nextKey() {
+      let present = database.pointee.version(of: key)?.nanos ?? 0
+      guard present == version else { return .no(.conflict) }
+    }
+    while let operation = reader.nextOperation() {
+      // By what is recorded here alone, never by the clock.
+      switch database.pointee.standing(of: operation, wallMillis: nil) {
+      case .new, .aged, .future: break
+      case .recorded: return .no(.duplicate)
+      case .expired: return .no(.expired)
+      }
+    }
+    guard let changes = reader.changes else { return .no(.invalid) }
+    var isStaged = false
+    withKey(id) {
+      isStaged = (try? database.pointee.stage($0, note: record, changes: changes)) != nil
+    }
+    return isStaged ? .yes([]) : .no(.invalid)
+  }
+
+  mutating func commit(_ id: TransactionID, record: UnsafeRawBufferPointer) {
+    withKey(id) { _ = database.pointee.settle($0, committed: true, note: record) }
+  }
+
+  mutating func abort(_ id: TransactionID, record: UnsafeRawBufferPointer?) {
+    withKey(id) { _ = database.pointee.settle($0, committed: false, note: record) }
+  }
+
+  mutating func note(_ key: UnsafeRawBufferPointer, record: UnsafeRawBufferPointer?) {
+    if let record {
+      _ = database.pointee.note(key, record)
+    } else {
+      _ = database.pointee.unnote(key)
+    }
+  }
+
+  private func withKey(_ id: TransactionID, _ body: (UnsafeRawBufferPointer) -> Void) {
+    var key = ByteBuffer(capacity: TransactionID.byteCount)
+    id.encode(into: &key)
+    body(key.bytes)
+  }
+}
+
+/// Walks a body that came from another member; what does not fit ends it.
+struct WorkReader {
+  let stamp: Stamp
+  let grows: Bool
+  private var rest: UnsafeRawBufferPointer
+  private var keysLeft: UInt32
+  private var operationsLeft: UInt32?
+  private var isBad = false
+
+  /// Nil when the head is cut.
+  init?(_ body: UnsafeRawBufferPointer) {
+    guard body.count >= 13 else { return nil }
+    stamp = Stamp(nanos: UInt64(littleEndian: body.loadUnaligned(as: UInt64.self)))
+    grows = body[8] & 1 != 0
+    keysLeft = UInt32(littleEndian: body.loadUnaligned(fromByteOffset: 9, as: UInt32.self))
+    rest = UnsafeRawBufferPointer(rebasing: body[13...])
+  }
+
+  /// The next key with its version.
+  mutating func nextKey() -> (UnsafeRawBufferPointer, UInt64)? {
+    guard keysLeft > 0, !isBad else { return nil }
+    guard let length: UInt16 = take(), let version: UInt64 = take(), rest.count >= Int(length)
+    else {
+      isBad = true
+      return nil
+    }
+    keysLeft -= 1
+    defer { rest = UnsafeRawBufferPointer(rebasing: rest[Int(length)...]) }
+    return (UnsafeRawBufferPointer(rebasing: rest[..<Int(length)]), version)
+  }
+
+  /// The next operation id, after all keys.
+  mutating func nextOperation() -> OperationID? {
+    guard keysLeft == 0, !isBad else { return nil }
+    if operationsLeft == nil {
+      operationsLeft = take()
+      isBad = operationsLeft == nil
+    }
+    guard let left = operationsLeft, left > 0 else { return nil }
+    guard let high: UInt64 = take(), let low: UInt64 = take() else {
+      isBad = true
+      return nil
+    }
+    operationsLeft = left - 1
+    return OperationID(high: high, low: low)
+  }
+
+  /// The changes, after all keys and ids; nil when the body is cut or they are not whole changes.
+  var changes: UnsafeRawBufferPointer? {
+    guard !isBad, keysLeft == 0, operationsLeft == 0 else { return nil }
+    return rest
+  }
+
+  private mutating func take<T: FixedWidthInteger>() -> T? {
+    guard rest.count >= MemoryLayout<T>.size else { return nil }
+    defer { rest = UnsafeRawBufferPointer(rebasing: rest[MemoryLayout<T>.size...]) }
+    return T(littleEndian: rest.loadUnaligned(as: T.self))
+  }
+}
+
+extension ByteBuffer {
+  /// Begins a body.
+  mutating func appendWorkHead(stamp: Stamp, grows: Bool, keyCount: Int) {
+    append(little: stamp.nanos)
+    append(UInt8(grows ? 1 : 0))
+    append(little: UInt32(keyCount))
+  }
+
+  /// Appends a key with the version that it has here; nil: it is absent.
+  mutating func appendWorkKey(_ key: UnsafeRawBufferPointer, version: Stamp?) {
+    append(little: UInt16(key.count))
+    append(little: version?.nanos ?? 0)
+    append(key)
+  }
+
+  /// Appends the ids of operations, after all keys.
+  mutating func append(workOperations ids: [OperationID]) {
+    append(little: UInt32(ids.count))
+    for id in ids {
+      append(little: id.high)
+      append(little: id.low)
+    }
+  }
+}

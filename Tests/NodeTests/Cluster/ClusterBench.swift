@@ -1,0 +1,101 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+@testable import Node
+
+/// A cluster of nodes with scripted transports and disks; their messages are moved by the test.
+final class ClusterBench {
+  final class Member {
+    var bench: NodeBench
+    let id: MemberID
+    /// Messages to it are dropped.
+    var isCut = false
+    init(_ id: MemberID, count: Int) {
+      self.id = id
+      bench = NodeBench(clusterMember: id, count: count)
+    }
+  }
+
+  let members: [Member]
+  /// Messages that were moved.
+  private(set) var messageCount = 0
+
+  init(count: Int = 3) {
+    members = (1...count).map { Member(MemberID(UInt16($0)), count: count) }
+    run()
+  }
+
+  subscript(_ number: Int) -> Member { members[number - 1] }
+
+  /// Lets everybody work until nobody has a message left.
+  func run() {
+    for _ in 0..<200 {
+      var moved = false
+      for member in members {
+        member.bench.run()
+        while let (to, message) = member.bench.host.takeMessage() {
+          moved = true
+          messageCount += 1
+          let receiver = self[Int(to.number)]
+          guard !receiver.isCut, !member.isCut else { continue }
+          message.withUnsafeBytes { receiver.bench.host.node.receive($0, from: member.id) }
+        }
+      }
+      if !moved { return }
+    }
+    fatalError("the members never stop talking")
+  }
+
+  /// Time passes for everybody.
+  func advance(millis: UInt64) {
+    for member in members { member.bench.advance(millis: millis) }
+    run()
+  }
+
+  /// Time passes until no round is under way.
+  func settle() {
+    run()
+    for _ in 0..<400 where !members.allSatisfy({ $0.bench.host.isClusterIdle }) {
+      advance(millis: 5)
+    }
+    advance(millis: 5)
+  }
+
+  func connect(_ number: Int) -> LinkID { self[number].bench.connect() }
+
+  /// The reply to an inline command at a member, once all messages have been moved.
+  func ask(_ number: Int, _ link: LinkID, _ command: String) -> String {
+    put(number, link, command + "\r\n")
+    return take(number, link)
+  }
+
+  func put(_ number: Int, _ link: LinkID, _ text: String) {
+    self[number].bench.put(text, on: link)
+    run()
+  }
+
+  func take(_ number: Int, _ link: LinkID) -> String {
+    let reply = self[number].bench.take(link)
+    return reply.hasSuffix(";") ? String(reply.dropLast()) : reply
+  }
+}
+
+extension Host where Link: ~Copyable, Medium: ~Copyable {
+  /// The next message to another member that may leave.
+  mutating func takeMessage() -> (MemberID, [UInt8])? {
+    guard let cluster = node.cluster else { return nil }
+    if let (member, message) = cluster.pointee.freeOutbox.front(durable: .zero) {
+      let copy = [UInt8](message)
+      cluster.pointee.freeOutbox.dropFront()
+      return (member, copy)
+    }
+    if let (member, message) = cluster.pointee.gatedOutbox.front(durable: node.durable) {
+      let copy = [UInt8](message)
+      cluster.pointee.gatedOutbox.dropFront()
+      return (member, copy)
+    }
+    return nil
+  }
+}
