@@ -8,7 +8,8 @@ struct Entry {
     // Participant.
     /// Waits for locks. Can transition to: prepared, dead, aborted, gone.
     case queued
-    /// Staged and locked. Can transition to: prepared of a higher attempt, committed, dead, aborted.
+    /// Staged and locked. Can transition to: prepared of a higher attempt, committed, dead,
+    /// aborted.
     case prepared
     /// Kept until the coordinator's mark has passed it, so that a late prepare finds it.
     case committed

@@ -2,8 +2,8 @@ import Base
 
 /// Which transaction has locked which name, and which waits for one (rule 5).
 ///
-/// A chained hash table with one node a (transaction, name), so that unlocking a transaction touches
-/// its own nodes only. The bytes of a name are those of its transaction's `Work`.
+/// A chained hash table with one node a (transaction, name), so that unlocking a transaction
+/// touches its own nodes only. The bytes of a name are those of its transaction's `Work`.
 /// Invariant: `count` nodes are in use, `waitingCount` of them belong to waiting transactions.
 struct LockTable {
   /// What stands in the way of a transaction.
