@@ -79,8 +79,10 @@ struct Model: Equatable {
 
 extension Random {
   /// A random operation on one of `keyCount` keys.
-  mutating func operation(keyCount: Int, clock: Int64) -> TestOperation {
-    let key = "key:\(below(keyCount))"
+  mutating func operation(
+    keyCount: Int, clock: Int64, prefix: String = "key:"
+  ) -> TestOperation {
+    let key = "\(prefix)\(below(keyCount))"
     switch below(20) {
     case 0...6: return .put(key, text(), options(clock))
     case 7, 8, 9: return .delete(key)

@@ -68,7 +68,7 @@ struct TestDatabase: ~Copyable {
     }
   }
 
-  /// Everything, also what has expired but is still there, the outcomes, and the ledger.
+  /// Everything, also what has expired but is still there, the outcomes that count, and the ledger.
   func dump() -> [String: String] {
     var all: [String: String] = [:]
     var position: UInt64 = 0
@@ -81,6 +81,7 @@ struct TestDatabase: ~Copyable {
     repeat {
       position = database.outcomes.keyspace.table.visit(position) {
         let outcome = Outcome($0)
+        guard outcome.id.unixMillis > database.horizonMillis else { return }
         all["id \(outcome.id)"] = "\(outcome.status) \(String(bytes: outcome.reply))"
       }
     } while position != 0

@@ -28,7 +28,13 @@ import Testing
     var rig = try DiskRig(medium, options: seed & 1 == 0 ? smallOptions : lazyOptions)
     run = Run(durable: rig.appended, states: rig.states)
     for _ in 0..<45 {
-      for _ in 0..<chance.below(5) { rig.commit(drawnFrom: &chance) }
+      for _ in 0..<chance.below(5) {
+        if chance.chance(1, in: 3) {
+          rig.agree(drawnFrom: &chance)
+        } else {
+          rig.commit(drawnFrom: &chance)
+        }
+      }
       run?.states = rig.states
       if !rig.isWritingCheckpoint, chance.chance(1, in: 12) { try rig.beginCheckpoint() }
       let isForced = chance.chance(3, in: 4)

@@ -32,6 +32,60 @@ import Testing
       ])
   }
 
+  @Test func `what is staged is printed a line a change, under its id`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    var other = TestDatabase()
+    let changes = other.changes([.put("a", "b"), .delete("a")])
+    let versions = #","versionNanos":1000000000000}"#
+    let id: [UInt8] = [0x01, 0xAB]
+    try id.withUnsafeBytes { id in
+      try Array("vote".utf8).withUnsafeBytes { note in
+        try changes.withUnsafeBytes { _ = try rig.database.stage(id, note: note, changes: $0) }
+        _ = rig.database.settle(id, committed: true, note: note)
+        _ = rig.database.note(id, note)
+        _ = rig.database.unnote(id)
+        try changes.withUnsafeBytes { _ = try rig.database.stage(id, note: note, changes: $0) }
+        _ = rig.database.settle(id, committed: false, note: nil)
+      }
+    }
+    try rig.flush()
+    let lines = try dump(medium).map { $0.drop { $0 != "," }.dropFirst().drop { $0 != "," } }
+    #expect(
+      lines == [
+        #","record":1,"change":"stage","id":"01ab","stagedBy":1,"note":"vote"}"#,
+        #","record":1,"staged":"01ab","change":"put","key":"a","value":"b"\#(versions)"#,
+        #","record":1,"staged":"01ab","change":"delete","key":"a"\#(versions)"#,
+        #","record":2,"change":"settle","id":"01ab","stagedBy":1,"decision":"commit","note":"vote"}"#,
+        #","record":3,"change":"note","id":"01ab","note":"vote"}"#,
+        #","record":4,"change":"unnote","id":"01ab"}"#,
+        #","record":5,"change":"stage","id":"01ab","stagedBy":5,"note":"vote"}"#,
+        #","record":5,"staged":"01ab","change":"put","key":"a","value":"b"\#(versions)"#,
+        #","record":5,"staged":"01ab","change":"delete","key":"a"\#(versions)"#,
+        #","record":6,"change":"settle","id":"01ab","stagedBy":5,"decision":"abort"}"#,
+      ])
+  }
+
+  @Test func `a stage of what may not be staged is damage to a start, a check and a dump`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    let id = Array("t".utf8)
+    var horizon = ByteBuffer()
+    horizon.appendHorizon(millis: 5)
+    rig.database.log.begin()
+    id.withUnsafeBytes {
+      rig.database.log.body.appendStage(id: $0, mark: Mark(1), note: $0, changes: horizon.bytes)
+    }
+    _ = rig.database.log.finish()
+    try rig.flush()
+    let reason = "no change: stages a change that is none that may be staged"
+    let refused = try #require(refusal(medium))
+    #expect("\(refused)".contains(reason))
+    var fileSystem = MemoryFileSystem(medium)
+    #expect(try checkDirectory(&fileSystem).map(\.reason) == [reason])
+    #expect(try dump(medium).contains { $0.contains(reason) })
+  }
+
   @Test func `a checkpoint is printed before the log`() throws {
     let medium = MemoryMedium()
     var rig = try DiskRig(medium)

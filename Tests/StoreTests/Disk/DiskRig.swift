@@ -52,10 +52,14 @@ struct DiskRig: ~Copyable {
 
   var appended: Mark { database.log.appended }
 
-  /// What the database holds now.
+  /// What the database holds now, the ledger included.
   var state: State {
     var state = State()
     database.visit { state[String(decoding: $0.key, as: UTF8.self)] = Array($0.value) }
+    database.visitLedger {
+      state["ledger " + String(decoding: $0.id, as: UTF8.self)] =
+        [$0.isStaged ? 1 : 0] + Array($0.note) + [0] + Array($0.changes)
+    }
     return state
   }
 
@@ -99,6 +103,32 @@ struct DiskRig: ~Copyable {
     }
     for key in remove { put[key] = nil }
     commit(put: put, remove: remove)
+  }
+
+  /// Stages, settles or notes under one of three ids; each has a key of its own.
+  mutating func agree(drawnFrom chance: inout Random) {
+    wallNanos += 1000
+    database.observe(wallNanos: wallNanos)
+    let id = Array("transaction \(chance.below(3))".utf8)
+    let value = Array("\(appended.number)".utf8)
+    var changes = ByteBuffer()
+    database.begin(multi: true)
+    id.withUnsafeBytes { id in
+      value.withUnsafeBytes { _ = database.execute(.put(key: id, value: $0, .plain)) }
+      _ = database.takeChanges(into: &changes)
+      let isStaged = database.ledgerRecord(of: id)?.isStaged ?? false
+      value.withUnsafeBytes { value in
+        if isStaged, chance.chance(2, in: 3) {
+          let note = chance.chance(1, in: 2) ? value : nil
+          _ = database.settle(id, committed: chance.chance(2, in: 3), note: note)
+        } else if chance.chance(3, in: 4) {
+          _ = try? database.stage(id, note: value, changes: changes.bytes)
+        } else {
+          _ = database.note(id, value)
+        }
+      }
+    }
+    note()
   }
 
   private mutating func note() { states[appended.number] = state }

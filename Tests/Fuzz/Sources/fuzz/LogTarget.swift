@@ -54,17 +54,6 @@ private func fuzzPayload(_ body: UnsafeRawBufferPointer) {
   _ = recover(writer.close())
 }
 
-/// False when a splice within would make a value of more than a MiB; our writer makes none.
-private func isSmall(_ payload: UnsafeRawBufferPointer) -> Bool {
-  var reader = ChangeReader(payload)
-  while let change = try? reader.next() {
-    if case .splice(_, let offset, let bytes, _, _) = change, offset + bytes.count > 1 << 20 {
-      return false
-    }
-  }
-  return true
-}
-
 /// The keys and values after recovery, as text, or why there was none.
 private func recover(_ files: [String: [UInt8]]) -> Result<[String], RecoveryError> {
   var worker = Sample.worker(files)
@@ -92,6 +81,9 @@ private struct Sample {
     var writer = Writer([:])
     for number in 0..<12 {
       writer.put("key \(number % 5)", "value \(number)")
+      writer.write()
+      states.insert(Self.state(of: writer.database))
+      writer.agree(number)
       writer.write()
       states.insert(Self.state(of: writer.database))
       if number == 6 { writer.checkpoint() }
@@ -149,6 +141,25 @@ private struct Sample {
         }
       }
       _ = database.commit()
+    }
+
+    /// Stages a put, settles what was staged before, or notes.
+    mutating func agree(_ number: Int) {
+      var changes = ByteBuffer()
+      let id = Array("transaction".utf8)
+      id.withUnsafeBytes { id in
+        switch number % 4 {
+        case 0, 1:
+          database.begin(multi: true)
+          _ = database.execute(.put(key: id, value: id, .plain))
+          _ = database.takeChanges(into: &changes)
+          guard (try? database.stage(id, note: id, changes: changes.bytes)) != nil else {
+            fatalError("changes that were taken")
+          }
+        case 2: _ = database.settle(id, committed: number % 8 == 2, note: id)
+        default: _ = database.unnote(id)
+        }
+      }
     }
 
     /// Writes and forces what is pending as one group.
