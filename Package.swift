@@ -55,7 +55,8 @@ let package = Package(
       name: "explore", dependencies: ["Base", "TPCWorld"], path: "Tests/explore",
       swiftSettings: settings),
     .testTarget(
-      name: "TPCTests", dependencies: ["Base", "TPC", "TPCWorld"], swiftSettings: settings),
+      name: "TPCTests", dependencies: ["Base", "TPC", "TPCWorld"], exclude: ["Golden"],
+      swiftSettings: settings),
     .testTarget(name: "StoreTests", dependencies: ["Base", "Store"], swiftSettings: settings),
     .testTarget(
       name: "NodeTests", dependencies: ["Base", "NetKit", "Store", "TPC", "Node"],

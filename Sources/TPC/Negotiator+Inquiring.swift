@@ -64,7 +64,9 @@ extension Negotiator {
   ) {
     let entry = entries[slot]
     switch entry.stage {
-    case .committed: answer(entry.id, entry.attempt, .committed, to: peer, &effects)
+    case .committed:
+      answer(
+        entry.id, entry.attempt, .committed, isOnePhase: entry.isOnePhase, to: peer, &effects)
     case .aborted:
       answer(entry.id, max(attempt, entry.attempt), .aborted, to: peer, &effects)
     case .prepared where isPrepared(entry, for: attempt),
@@ -103,17 +105,18 @@ extension Negotiator {
     answer(entry.id, attempt, .dead, to: peer, &effects)
   }
 
-  /// A commit may be said at once; all else waits until what it says is durable here.
+  /// A commit may be said at once, because all have prepared durably, unless it was decided alone;
+  /// all else waits until what it says is durable here.
   private mutating func answer(
-    _ id: TransactionID, _ attempt: Attempt, _ word: Message.Word, to peer: MemberID,
-    _ effects: inout Effects
+    _ id: TransactionID, _ attempt: Attempt, _ word: Message.Word, isOnePhase: Bool = false,
+    to peer: MemberID, _ effects: inout Effects
   ) {
     switch word {
     case .committed: trace(&effects, id, attempt, peer, .answersCommitted)
     case .prepared: trace(&effects, id, attempt, peer, .answersPrepared)
     case .dead, .aborted: trace(&effects, id, attempt, peer, .answersRefused)
     }
-    var isGated = word != .committed
+    var isGated = word != .committed || isOnePhase
     #if MUTANTS
       if Mutant.active == .refusalUnforced, word != .prepared { isGated = false }
       if Mutant.active == .voteUngated { isGated = false }

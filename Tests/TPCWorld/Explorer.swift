@@ -12,27 +12,55 @@ public struct Explorer {
 
   /// What a run is about.
   struct Plan {
+    var nodeCount: Int
     var stepCount: Int
     var transactionCount: Int
     var keyCount: Int
+    /// Of 12: how many of the drawn crashes happen.
     var crashes: Int
-    var usesOperations: Bool
-    var usesOnePhase: Bool
-    var removes: Bool
+    /// Of 60: how many turns end in the middle of their effects.
+    var cuts: Int
+    var usesOperations = false
+    var usesOnePhase = false
+    /// Of 100 steps: how many are about a forced removal.
+    var removals = 0
+    /// Of 100.
     var loss: Int
-    /// Only some messages are redelivered from before.
+    /// Of 40: how many of the drawn old messages come again.
     var repeats: Int
+    var patienceMillisMax: Int
+
+    /// Four kinds of run by turns: removals, deadlines, few conflicting transactions, all together.
+    init(seed: UInt64, _ chance: inout Random) {
+      nodeCount = chance.chance(1, in: 5) ? 2 : chance.chance(1, in: 4) ? 4 : 3
+      stepCount = chance.within(30...300)
+      transactionCount = chance.within(1...2)
+      keyCount = 1
+      crashes = chance.below(12)
+      cuts = chance.below(12)
+      loss = chance.below(30)
+      repeats = chance.within(10...40)
+      patienceMillisMax = 2_000
+      switch seed % 4 {
+      case 0:
+        nodeCount = max(nodeCount, 3)
+        removals = 4
+      case 1: patienceMillisMax = 60
+      case 2: transactionCount = chance.within(1...3)
+      default:
+        transactionCount = chance.within(1...6)
+        keyCount = chance.within(1...3)
+        usesOperations = chance.chance(1, in: 2)
+        usesOnePhase = chance.chance(1, in: 4)
+        removals = chance.chance(1, in: 4) ? 1 : 0
+      }
+    }
   }
 
   public init(seed: UInt64, keepsJournal: Bool = false) {
     chance = Random(seed: seed)
-    plan = Plan(
-      stepCount: chance.within(30...400), transactionCount: chance.within(1...6),
-      keyCount: chance.within(1...3), crashes: chance.below(12),
-      usesOperations: chance.chance(1, in: 3), usesOnePhase: chance.chance(1, in: 6),
-      removes: chance.chance(1, in: 4), loss: chance.below(30), repeats: chance.below(40))
-    let nodeCount = chance.chance(1, in: 5) ? 2 : chance.chance(1, in: 4) ? 4 : 3
-    world = World(nodeCount: nodeCount, keepsJournal: keepsJournal)
+    plan = Plan(seed: seed, &chance)
+    world = World(nodeCount: plan.nodeCount, keepsJournal: keepsJournal)
   }
 
   /// Runs; returns what was wrong.
@@ -48,20 +76,33 @@ public struct Explorer {
 
   private mutating func step() {
     let node = world.live[chance.below(world.live.count)]
+    if chance.below(100) < plan.removals { return remove() }
     switch chance.below(100) {
     case 0..<10: begin(at: node)
-    case 10..<58: deliver()
-    case 58..<64: if chance.below(40) < plan.repeats { repeatOld() }
-    case 64..<82: world.force(node, through: chance.chance(2, in: 3) ? nil : somewhere(node))
-    case 82..<92: world.wake(node)
-    case 92..<95: if chance.below(12) < plan.crashes { crash(node) }
-    case 95..<99: world.start(node)
-    default: if plan.removes { remove() }
+    case 10..<54: deliver()
+    case 54..<64: if chance.below(40) < plan.repeats { repeatOld() }
+    case 64..<82: force(node)
+    case 82..<92: cutting { $0.wake(node) }
+    case 92..<96: if chance.below(12) < plan.crashes { crash(node) }
+    default: world.start(node)
     }
+  }
+
+  /// Often all, sometimes a part.
+  private mutating func force(_ node: WorldNode) {
+    let count = chance.chance(2, in: 3) ? node.resource.log.count : somewhere(node)
+    cutting { $0.force(node, through: count) }
   }
 
   private mutating func somewhere(_ node: WorldNode) -> Int {
     chance.within(node.resource.forcedCount...node.resource.log.count)
+  }
+
+  /// Takes a step whose turn may end in a crash in the middle of its effects.
+  private mutating func cutting(_ step: (World) -> Void) {
+    if chance.below(60) < plan.cuts { world.effectsBeforeCrash = chance.below(5) }
+    step(world)
+    world.effectsBeforeCrash = nil
   }
 
   private mutating func begin(at node: WorldNode) {
@@ -91,7 +132,9 @@ public struct Explorer {
     if chance.chance(1, in: 12) {
       request.refusedBy = MemberSet([node.members.randomMember(&chance)])
     }
-    if chance.chance(1, in: 3) { request.patience = .millis(UInt64(chance.within(1...2_000))) }
+    if plan.patienceMillisMax < 1_000 || chance.chance(1, in: 3) {
+      request.patience = .millis(UInt64(chance.within(1...plan.patienceMillisMax)))
+    }
     if case .started = world.begin(request, at: node) { begunCount += 1 }
   }
 
@@ -103,9 +146,7 @@ public struct Explorer {
     if world.network.last == message { world.network.removeLast() }
     history.append(message)
     guard chance.below(100) >= plan.loss else { return }
-    maybeCrashWithin()
-    world.deliver(message)
-    world.effectsBeforeCrash = nil
+    cutting { $0.deliver(message) }
   }
 
   private mutating func repeatOld() {
@@ -114,14 +155,9 @@ public struct Explorer {
     world.deliver(message)
   }
 
-  /// The next turn may end in the middle of its effects.
-  private mutating func maybeCrashWithin() {
-    guard plan.crashes > 0, chance.chance(1, in: 60) else { return }
-    world.effectsBeforeCrash = chance.below(4)
-  }
-
   private mutating func crash(_ node: WorldNode) {
-    world.crash(node, keeping: somewhere(node))
+    let count = chance.chance(1, in: 2) ? node.resource.forcedCount : somewhere(node)
+    world.crash(node, keeping: count)
     if chance.chance(1, in: 2) { world.start(node) }
   }
 

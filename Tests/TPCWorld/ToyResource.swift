@@ -27,6 +27,8 @@ public struct ToyResource: Resource {
   public private(set) var outcomes: [OperationID: TransactionID] = [:]
   /// What was applied, in order.
   public private(set) var applied: [TransactionID] = []
+  /// The next prepare meets a conflict that is made up.
+  public var hasConflict = false
   /// What must never happen and did.
   public var violations: [String] = []
 
@@ -93,6 +95,10 @@ public struct ToyResource: Resource {
   ) -> Verdict {
     let bytes = Array(body)
     let work = ToyBody(bytes)
+    if hasConflict {
+      hasConflict = false
+      return .no(.conflict)
+    }
     if work.refusedBy.contains(member) { return .no(.invalid) }
     if work.operation != .none, outcomes[work.operation] != nil { return .no(.duplicate) }
     for change in work.changes

@@ -21,7 +21,7 @@ extension World {
       if let left = effectsBeforeCrash {
         effectsBeforeCrash = left > 0 ? left - 1 : nil
         if left == 0 {
-          crash(node, keeping: node.resource.log.count)
+          crash(node, keeping: node.resource.forcedCount)
           return
         }
       }

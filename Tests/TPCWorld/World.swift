@@ -7,6 +7,12 @@ public final class World {
     public var from: MemberID
     public var to: MemberID
     public var bytes: [UInt8]
+
+    public init(from: MemberID, to: MemberID, bytes: [UInt8]) {
+      self.from = from
+      self.to = to
+      self.bytes = bytes
+    }
   }
 
   public internal(set) var nodes: [WorldNode]

@@ -61,6 +61,19 @@ import Testing
     }
   }
 
+  @Test func `Every rule of the protocol is named by a test`() throws {
+    let page = try #require(Tree.file("docs/protocol.md"))
+    let rules = page.lines.filter { $0.hasPrefix("## Rule ") }
+      .compactMap { $0.dropFirst(8).split(separator: ":").first.flatMap { Int($0) } }
+    #expect(rules == Array(1...10))
+    let names = Tree.files.filter { $0.path.hasPrefix("Tests/TPCTests/") && $0.isSwift }
+      .reduce(into: [String]()) { $0 += $1.lines }
+      .filter { $0.contains("func `") }
+    for rule in rules {
+      #expect(names.contains { $0.contains("`Rule \(rule): ") }, "rule \(rule)")
+    }
+  }
+
   // MARK: Parts
 
   private func flagNames(in file: SourceFile) -> [String] {

@@ -16,11 +16,16 @@ import TPCWorld
       case "--seed":
         guard let seed = words.popFirst().flatMap({ UInt64($0) }) else { usage() }
         show(seed)
+      case "--script": script(words.popFirst() ?? "")
+      case "--small":
+        let count = words.popFirst().flatMap { Int($0) } ?? 100_000
+        exit(exploreSmall(count) ? 0 : 1)
       #if MUTANTS
         case "--mutant":
           guard let mutant = words.popFirst().flatMap({ Mutant(rawValue: $0) }) else { usage() }
           Mutant.active = mutant
-        case "--mutants": exit(findMutants(seeds) ? 0 : 1)
+        case "--mutants": exit(Mutants.findAll(seeds) ? 0 : 1)
+        case "--search": search(seeds)
       #endif
       default: usage()
       }
@@ -31,7 +36,37 @@ import TPCWorld
 
   static func usage() -> Never {
     print("usage: explore [--mutant NAME] [--seeds A-B | --seed N | --mutants]")
+    print("       explore --small STATES     all orders of small worlds, to a number of states")
+    print("       explore --script FILE      runs a script and prints what follows")
     exit(2)
+  }
+
+  /// Prints the file with what really follows its steps.
+  static func script(_ path: String) -> Never {
+    guard let file = fopen(path, "r") else { usage() }
+    var bytes: [UInt8] = []
+    var block = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = fread(&block, 1, block.count, file)
+      if count == 0 { break }
+      bytes += block[..<count]
+    }
+    print(Script.run(String(decoding: bytes, as: UTF8.self)), terminator: "")
+    exit(0)
+  }
+
+  /// Every order of the two small worlds.
+  static func exploreSmall(_ stateCountMax: Int) -> Bool {
+    var isRight = true
+    for kind in [SmallWorld.Kind.oneTransaction, .twoTransactions] {
+      let report = SmallWorld.explore(kind, stateCountMax: stateCountMax)
+      let end = report.isComplete ? "complete" : "all up to depth \(report.depth)"
+      print("\(kind): \(report.stateCount) states, \(end)")
+      for line in report.path { print("  \(line)") }
+      for violation in report.violations { print("  WRONG: \(violation)") }
+      if !report.violations.isEmpty { isRight = false }
+    }
+    return isRight
   }
 
   static func firstFailure(_ seeds: ClosedRange<UInt64>) -> UInt64? {
@@ -39,6 +74,17 @@ import TPCWorld
       var explorer = Explorer(seed: $0)
       return !explorer.run().isEmpty
     }
+  }
+
+  /// Prints each seed before it runs and stops at the first that fails, by a trap too.
+  static func search(_ seeds: ClosedRange<UInt64>) -> Never {
+    for seed in seeds {
+      var line = "\(seed)\n"
+      line.withUTF8 { _ = write(1, $0.baseAddress, $0.count) }
+      var explorer = Explorer(seed: seed)
+      if !explorer.run().isEmpty { exit(1) }
+    }
+    exit(0)
   }
 
   /// Prints a run.
@@ -50,20 +96,4 @@ import TPCWorld
     for violation in violations { print("  \(violation)") }
     exit(violations.isEmpty ? 0 : 1)
   }
-
-  #if MUTANTS
-    /// A line a planted bug.
-    static func findMutants(_ seeds: ClosedRange<UInt64>) -> Bool {
-      let clean = firstFailure(seeds)
-      print("no mutant: " + (clean.map { "FAILS at seed \($0)" } ?? "passes"))
-      var foundAll = clean == nil
-      for mutant in Mutant.ofAgreement {
-        Mutant.active = mutant
-        let seed = firstFailure(seeds)
-        print("\(mutant.rawValue): " + (seed.map { "found at seed \($0)" } ?? "NOT FOUND"))
-        if seed == nil { foundAll = false }
-      }
-      return foundAll
-    }
-  #endif
 }

@@ -1,0 +1,163 @@
+import Base
+import TPC
+import TPCWorld
+import Testing
+
+@Suite struct NegotiatorTests {
+  static let members = MemberSet([MemberID(1), MemberID(2)])
+
+  static func work(_ name: UInt8 = 1) -> Work {
+    var builder = WorkBuilder()
+    withUnsafeBytes(of: name) { builder.add(key: $0, .write) }
+    builder.body.append(zeroes: 24)
+    return builder.finish()!
+  }
+
+  // MARK: Ids
+
+  @Test func `Rule 9: no id is given out before its counter is below a durable ceiling`() {
+    var resource = ToyResource(member: MemberID(1))
+    var effects = Effects()
+    var negotiator = Negotiator(
+      member: MemberID(1), members: Self.members, epoch: Epoch(1), options: NegotiatorOptions(),
+      seed: 1)
+    func begin(_ negotiator: inout Negotiator) -> Beginning {
+      negotiator.begin(
+        Self.work(), age: Stamp(nanos: 5), deadline: .never, at: .zero, &resource, &effects)
+    }
+    #expect(begin(&negotiator) == .notReady)
+    negotiator.finishRecovery(at: .zero, &resource, &effects)
+    negotiator.flush(stamp: .zero, &effects)
+    #expect(begin(&negotiator) == .notReady)
+    guard case .notify(let ticket)? = effects.list.last else {
+      Issue.record("no ticket")
+      return
+    }
+    negotiator.forced(ticket, at: .zero, &resource, &effects)
+    guard case .started(let id) = begin(&negotiator) else {
+      Issue.record("not started")
+      return
+    }
+    #expect(id.counter == 1)
+  }
+
+  @Test func `Rule 9: after a restart counters go on above all that were ever given`() {
+    let world = World(nodeCount: 2)
+    var request = WorldNode.Request()
+    var last: UInt64 = 0
+    for round in 0..<40 {
+      request.writes = [UInt8(round)]
+      if case .started(let id) = world.begin(request, at: world.node(1)) {
+        #expect(id.counter > last)
+        last = id.counter
+      }
+      world.crash(world.node(1), keeping: 0)
+      world.start(world.node(1))
+      world.force(world.node(1))
+    }
+    #expect(last > 40)
+  }
+
+  // MARK: Resource
+
+  @Test func `Rule 8: what a resource refuses at home is refused without a message`() {
+    let world = World(nodeCount: 2)
+    var request = WorldNode.Request()
+    request.writes = [0]
+    request.refusedBy = MemberSet([MemberID(1)])
+    #expect(world.begin(request, at: world.node(1)) == .rejected(.invalid))
+    #expect(world.network.isEmpty)
+    #expect(world.node(1).negotiator.lockCount == 0)
+  }
+
+  @Test func `A locked name is known by mode and holder, and stands in the way at home`() {
+    let world = World(nodeCount: 2)
+    var request = WorldNode.Request()
+    request.writes = [7]
+    guard case .started(let id) = world.begin(request, at: world.node(1)) else {
+      Issue.record("not started")
+      return
+    }
+    withUnsafeBytes(of: UInt8(7)) { key in
+      #expect(world.node(1).negotiator.isLocked(key) == .write)
+      #expect(world.node(1).negotiator.holder(key) == id)
+    }
+    withUnsafeBytes(of: UInt8(8)) { #expect(world.node(1).negotiator.isLocked($0) == nil) }
+    #expect(world.begin(request, at: world.node(1)) == .conflict)
+  }
+
+  @Test func `Rule 7: with nothing open and the marks heard, nothing is remembered`() {
+    let world = World(nodeCount: 3)
+    var request = WorldNode.Request()
+    for round in 0..<50 {
+      request.writes = [UInt8(round)]
+      world.begin(request, at: world.nodes[round % 3])
+      world.comeToRest()
+    }
+    #expect(world.violations.isEmpty)
+    for node in world.nodes {
+      #expect(node.negotiator.knownCount <= 4)
+      // The ceiling, a horizon for each of the others, and what is not yet below a mark.
+      #expect(node.resource.notes.count <= 7)
+    }
+  }
+
+  // MARK: Foreign bytes
+
+  @Test func `Damaged messages are dropped and counted, and change nothing else`() {
+    let world = World(nodeCount: 2)
+    var request = WorldNode.Request()
+    request.writes = [1, 2]
+    request.operation = OperationID(high: 1, low: 1)
+    world.begin(request, at: world.node(1))
+    guard let message = world.network.first else {
+      Issue.record("no message")
+      return
+    }
+    var chance = Random(seed: 3)
+    for round in 0..<4_000 {
+      var bytes = message.bytes
+      if round % 2 == 0 {
+        bytes.removeLast(chance.within(1...bytes.count))
+      } else {
+        for _ in 0...chance.below(3) { bytes[chance.below(bytes.count)] = UInt8(chance.below(256)) }
+      }
+      // Only that it does not trap; a changed byte may make another message that is well formed.
+      let copy = World(copying: world)
+      copy.deliver(World.Message(from: message.from, to: message.to, bytes: bytes))
+      if round % 2 == 0, bytes.count != 24 {
+        #expect(copy.node(2).negotiator.counters.malformed == 1)
+        #expect(copy.node(2).negotiator.lockCount == 0)
+      }
+    }
+  }
+
+  @Test func `A message from somebody who is no member is dropped`() {
+    let world = World(nodeCount: 2)
+    var request = WorldNode.Request()
+    request.writes = [1]
+    world.begin(request, at: world.node(1))
+    let bytes = world.network[0].bytes
+    var effects = Effects()
+    bytes.withUnsafeBytes {
+      world.node(2).negotiator.receive(
+        $0, from: MemberID(9), at: .zero, &world.node(2).resource, &effects)
+    }
+    #expect(world.node(2).negotiator.counters.malformed == 1)
+    #expect(world.node(2).negotiator.knownCount == 0)
+  }
+
+  @Test func `Names of a work are sorted and unique, in the stronger mode`() {
+    var builder = WorkBuilder()
+    for key in ["b", "a", "b", "longer than eight bytes", "longer than eight", "a"] {
+      var key = key
+      key.withUTF8 { builder.add(key: UnsafeRawBufferPointer($0), $0.count == 1 ? .read : .write) }
+    }
+    var again = "b"
+    again.withUTF8 { builder.add(key: UnsafeRawBufferPointer($0), .write) }
+    builder.body.append(string: "body")
+    let work = builder.finish()
+    #expect(work?.nameCount == 4)
+    #expect(work?.withBody { $0.elementsEqual("body".utf8) } == true)
+  }
+}
