@@ -8,11 +8,10 @@ extension Node {
     let name = parser.arguments[0]
     guard let spec = commands.find(name) else { return unknownCommand(session) }
     guard spec.pointee.accepts(argumentCount: parser.arguments.count) else {
-      session.pointee.queue?.failed = true
-      return fail(
-        "ERR wrong number of arguments for '\(Self.lowerName(spec))' command")
+      return failArity(spec, session)
     }
     let flags = spec.pointee.flags
+    if flags.contains(.container), !checkSubcommand(spec, session) { return }
     session.pointee.lastCommand = spec.pointee.command
     if !session.pointee.authenticated, !flags.contains(.noAuth) {
       return fail("NOAUTH Authentication required.")
@@ -152,6 +151,20 @@ extension Node {
 
   mutating func failNotInteger() { fail("ERR value is not an integer or out of range") }
   mutating func failSyntax() { fail("ERR syntax error") }
+
+  /// EXEC ends its transaction in any case, as in Redis.
+  private mutating func failArity(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer
+  ) {
+    let text = "wrong number of arguments for '\(Self.lowerName(spec))' command"
+    guard spec.pointee.command == .exec else {
+      session.pointee.queue?.failed = true
+      return fail("ERR " + text)
+    }
+    session.pointee.queue = nil
+    session.pointee.watches = []
+    fail("EXECABORT Transaction discarded because of: " + text)
+  }
 
   private mutating func failInsideMulti(_ command: Command, _ session: SessionPointer) {
     switch command {

@@ -49,8 +49,7 @@ class Drawer:
     def set_options(self):
         options = []
         words = [b"NX", b"XX", b"GET", b"KEEPTTL", b"EX", b"PX", b"EXAT", b"PXAT", b"BAD"]
-        # No word twice: Redis then looks at the last value only.
-        for word in self.chance.sample(words, self.chance.choice([0, 0, 0, 1, 1, 2, 3])):
+        for word in self.chance.choices(words, k=self.chance.choice([0, 0, 0, 1, 1, 2, 3])):
             options.append(word)
             if word in (b"EX", b"EXAT"):  # Not in the past: when Redis drops such a key is chance.
                 options.append(self.chance.choice([b"99999999999", b"0", b"-5", b"x"]))
@@ -67,7 +66,9 @@ class Drawer:
             lambda: [b"GETSET", key(), value()], lambda: [b"GETDEL", key()],
             lambda: [b"GETEX", key(), *choice([[], [b"PERSIST"], [b"EX", b"1000"], [b"KEEPTTL"],
                                                [b"PX", b"10000000"], [b"EXAT", b"99999999999"], [b"NX"],
-                                               [b"EX"], [b"PERSIST", b"EX", b"5"]])],
+                                               [b"EX"], [b"PERSIST", b"EX", b"5"], [b"EX", b"x"],
+                                               [b"PX", b"0"], [b"EX", b"x", b"EX", b"1000"],
+                                               [b"PERSIST", b"PERSIST"]])],
             lambda: [b"MGET", *[key() for _ in range(choice([1, 2, 3]))]],
             lambda: [b"MSET", *[w for _ in range(choice([1, 1, 2])) for w in (key(), value())],
                      *choice([[], [], [key()]])],
@@ -89,7 +90,7 @@ class Drawer:
                      *choice([[], [], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"NX", b"GT"],
                               [b"GT", b"LT"], [b"BAD"], [b"XX", b"LT"]])],
             lambda: [b"KEYS", choice(PATTERNS)], lambda: [b"DBSIZE"],
-            lambda: [b"SCAN", choice([b"0", b"0", b"x"]), b"COUNT", choice([b"1000", b"0", b"x"]),
+            lambda: [b"SCAN", choice([b"0", b"0", b"x", b"", b"-1", b"+0", b"-", b"-18446744073709551616"]), b"COUNT", choice([b"1000", b"0", b"x"]),
                      *choice([[], [b"MATCH", choice(PATTERNS)], [b"TYPE", b"string"],
                               [b"TYPE", b"list"], [b"BAD"]])],
             lambda: [b"RENAME", key(), key()], lambda: [b"RENAMENX", key(), key()],
@@ -99,11 +100,11 @@ class Drawer:
             lambda: [b"ECHO", value()], lambda: [b"SELECT", choice([b"0", b"0", b"x"])],
             lambda: [b"NONSENSE", value()], lambda: [b"FLUSHALL", *choice([[], [b"ASYNC"]])]
             if self.chance.random() < 0.05 else [b"PING"],
-            lambda: [b"CLIENT", b"GETNAME"],
+            lambda: [b"CLIENT", *choice([[b"GETNAME"], [b"GETNAME", b"x"], [b"NONSENSE"], [b"KILL"], []])],
+            lambda: [choice([b"CONFIG", b"COMMAND"]), choice([b"NONSENSE", b"get", b"COUNT"]), b"a", b"b"],
             lambda: [b"CLIENT", b"SETNAME", choice([b"me", b"with space", b""])],
         ])()
-        # A wrong number of arguments. Not where the order of checks decides what is answered.
-        if self.chance.random() < 0.03 and made[0] not in (b"EXEC", b"CLIENT", b"GETEX"):
+        if self.chance.random() < 0.03:  # A wrong number of arguments.
             made = made[:-1] or made if self.chance.random() < 0.5 else made + [b"a"]
         if self.chance.random() < 0.1:
             made[0] = made[0].lower()
@@ -119,7 +120,8 @@ def normalize(command, reply):
     if name == b"KEYS" and isinstance(reply, list):
         return sorted(reply)
     if name == b"SCAN" and isinstance(reply, list) and len(reply) == 2:
-        return [reply[0], sorted(reply[1])] if reply[0] == b"0" else "a part"
+        is_whole = reply[0] == b"0" and command[1] in (b"0", b"+0", b"")
+        return [reply[0], sorted(reply[1])] if is_whole else "a part"
     if name in (b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME") and isinstance(reply, int):
         scale = 1000 if name.startswith(b"P") else 1
         return reply if reply < 0 else Around(reply / scale)

@@ -42,6 +42,8 @@ struct CommandFlags: OptionSet {
   static let noDatagram = CommandFlags(rawValue: 512)
   /// Refused between MULTI and EXEC.
   static let noMulti = CommandFlags(rawValue: 1_024)
+  /// Its second word is one of `Subcommands`.
+  static let container = CommandFlags(rawValue: 2_048)
 }
 
 /// What is known of a command without executing it.

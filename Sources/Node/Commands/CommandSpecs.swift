@@ -33,16 +33,16 @@ extension CommandSpec {
       since: "6.2.0",
       summary: "Returns the connection to its first state."),
     CommandSpec(
-      name: "client", command: .client, arity: -2, flags: [.loading, .admin, .noDatagram],
-      group: "connection", since: "2.4.0",
+      name: "client", command: .client, arity: -2,
+      flags: [.container, .loading, .admin, .noDatagram], group: "connection", since: "2.4.0",
       summary: "Tells of and steers client connections."),
     CommandSpec(
-      name: "command", command: .command, arity: -1, flags: [.loading], group: "server",
+      name: "command", command: .command, arity: -1, flags: [.container, .loading], group: "server",
       since: "2.8.13",
       summary: "Tells of commands."),
     CommandSpec(
-      name: "config", command: .config, arity: -2, flags: [.loading, .admin], group: "server",
-      since: "2.0.0",
+      name: "config", command: .config, arity: -2, flags: [.container, .loading, .admin],
+      group: "server", since: "2.0.0",
       summary: "Reads and sets configuration."),
     CommandSpec(
       name: "info", command: .info, arity: -1, flags: [.loading, .slow], group: "server",
@@ -267,7 +267,7 @@ extension CommandSpec {
       since: "2.2.0",
       summary: "Forgets the watched keys."),
     CommandSpec(
-      name: "function", command: .function, arity: -2, flags: [], group: "scripting",
+      name: "function", command: .function, arity: -2, flags: [.container], group: "scripting",
       since: "7.0.0", summary: "FLUSH is accepted; there are no functions."),
     CommandSpec(
       name: "update", command: .update, arity: 3, flags: [.write, .denyOOM, .fast],

@@ -2,12 +2,35 @@ import Base
 import Store
 
 /// How a command gives an expiry: milliseconds a unit, from now or since 1970.
-struct ExpiryForm {
+struct ExpiryForm: Equatable {
   var unit: Int64
   var relative: Bool
 }
 
+/// What the words of SET and GETEX say of the expiry, before its value is looked at.
+enum ExpiryWords: Equatable {
+  case none, keep, persist
+  /// The value is this argument.
+  case given(ExpiryForm, argument: Int)
+}
+
 extension Node {
+  /// Reads `EX seconds` and the like at `index`, which then stands at the value; false when it is
+  /// something else. A word may be repeated, as in Redis, and the last value counts; two that say
+  /// different things may not.
+  func takeExpiry(_ index: inout Int, into words: inout ExpiryWords) -> Bool {
+    guard index + 1 < parser.arguments.count, let form = expiryForm(parser.arguments[index])
+    else { return false }
+    switch words {
+    case .none: break
+    case .given(form, _): break
+    case .keep, .persist, .given: return false
+    }
+    index += 1
+    words = .given(form, argument: index)
+    return true
+  }
+
   func expiryForm(_ word: UnsafeRawBufferPointer) -> ExpiryForm? {
     if word.isWord("ex") { return ExpiryForm(unit: 1_000, relative: true) }
     if word.isWord("px") { return ExpiryForm(unit: 1, relative: true) }
@@ -43,8 +66,8 @@ extension Node {
   var clockMillis: Int64 { database?.pointee.clockMillis ?? now.wallMillis }
 
   mutating func expire(unit: Int64, relative: Bool, name: StaticString) {
-    guard let value = parseDecimal(parser.arguments[2]) else { return failNotInteger() }
     guard let condition = expireCondition() else { return }
+    guard let value = parseDecimal(parser.arguments[2]) else { return failNotInteger() }
     guard let at = absolute(value, ExpiryForm(unit: unit, relative: relative)) else {
       return fail("ERR invalid expire time in '\(name)' command")
     }

@@ -5,15 +5,14 @@ import Store
 extension Node {
   mutating func config() {
     let word = parser.arguments[1]
-    if word.isWord("get"), parser.arguments.count >= 3 {
+    if word.isWord("get") {
       getConfiguration()
-    } else if word.isWord("set"), parser.arguments.count >= 4, parser.arguments.count % 2 == 0 {
+    } else if word.isWord("set") {
+      guard parser.arguments.count % 2 == 0 else { return failSyntax() }
       setConfiguration()
-    } else if word.isWord("resetstat"), parser.arguments.count == 2 {
+    } else {
       counters = NodeCounters()
       output.replyOK()
-    } else {
-      failSubcommand("CONFIG")
     }
   }
 

@@ -175,16 +175,18 @@ extension Node {
 
   /// A cursor is any unsigned 64-bit number.
   private func parseCursor(_ text: UnsafeRawBufferPointer) -> UInt64? {
-    guard text.count > 0, text.count <= 20 else { return nil }
+    let isNegative = text.first == UInt8(ascii: "-")
+    let hasSign = isNegative || text.first == UInt8(ascii: "+")
+    guard !hasSign || text.count > 1 else { return nil }
     var value: UInt64 = 0
-    for byte in text {
+    for byte in text.dropFirst(hasSign ? 1 : 0) {
       guard byte >= 48, byte <= 57 else { return nil }
       let (product, overflow) = value.multipliedReportingOverflow(by: 10)
       let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 48))
       if overflow || carry { return nil }
       value = sum
     }
-    return value
+    return isNegative ? 0 &- value : value
   }
 
   mutating func randomKey() {

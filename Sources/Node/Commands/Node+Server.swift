@@ -70,7 +70,6 @@ extension Node {
 
   /// Removing all functions leaves none, as there were; nothing else of FUNCTION exists.
   mutating func function() {
-    guard parser.arguments[1].isWord("flush") else { return failSubcommand("FUNCTION") }
     output.replyOK()
   }
 
@@ -94,7 +93,7 @@ extension Node {
       return
     }
     let word = parser.arguments[1]
-    if word.isWord("count"), parser.arguments.count == 2 {
+    if word.isWord("count") {
       output.reply(integer: CommandSpec.all.count)
     } else if word.isWord("info") {
       let names = parser.arguments.count - 2
@@ -111,10 +110,8 @@ extension Node {
           output.replyNilArray(resp: resp)
         }
       }
-    } else if word.isWord("docs") {
-      describeDocuments()
     } else {
-      failSubcommand("COMMAND")
+      describeDocuments()
     }
   }
 

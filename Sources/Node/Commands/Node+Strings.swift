@@ -72,7 +72,7 @@ extension Node {
   private mutating func setOptions() -> (put: PutOptions, answersOld: Bool)? {
     var put = PutOptions.plain
     var answersOld = false
-    var hasExpiry = false
+    var expiry = ExpiryWords.none
     var index = 3
     while index < parser.arguments.count {
       let word = parser.arguments[index]
@@ -82,19 +82,20 @@ extension Node {
         put.condition = .ifPresent
       } else if word.isWord("get") {
         answersOld = true
-      } else if word.isWord("keepttl"), !hasExpiry {
-        hasExpiry = true
-        put.expiry = .keep
-      } else if !hasExpiry, index + 1 < parser.arguments.count, let form = expiryForm(word) {
-        index += 1
-        hasExpiry = true
-        guard let at = expiry(parser.arguments[index], form, name: "set") else { return nil }
-        put.expiry = .at(at)
-      } else {
+      } else if word.isWord("keepttl"), expiry == .none || expiry == .keep {
+        expiry = .keep
+      } else if !takeExpiry(&index, into: &expiry) {
         failSyntax()
         return nil
       }
       index += 1
+    }
+    switch expiry {
+    case .none, .persist: break
+    case .keep: put.expiry = .keep
+    case .given(let form, let argument):
+      guard let at = self.expiry(parser.arguments[argument], form, name: "set") else { return nil }
+      put.expiry = .at(at)
     }
     return (put, answersOld)
   }
@@ -130,19 +131,25 @@ extension Node {
 
   mutating func getex() {
     let key = parser.arguments[1]
-    var operation: Operation?
-    if parser.arguments.count > 2 {
-      let word = parser.arguments[2]
-      if parser.arguments.count == 3, word.isWord("persist") {
-        operation = .persist(key: key)
-      } else if parser.arguments.count == 4, let form = expiryForm(word) {
-        guard let at = expiry(parser.arguments[3], form, name: "getex") else { return }
-        operation = .expire(key: key, at: at, .always)
-      } else {
+    var expiry = ExpiryWords.none
+    var index = 2
+    while index < parser.arguments.count {
+      if parser.arguments[index].isWord("persist"), expiry == .none || expiry == .persist {
+        expiry = .persist
+      } else if !takeExpiry(&index, into: &expiry) {
         return failSyntax()
       }
+      index += 1
     }
     guard let entry = lookup(key) else { return output.replyNil(resp: resp) }
+    var operation: Operation?
+    switch expiry {
+    case .none, .keep: break
+    case .persist: operation = .persist(key: key)
+    case .given(let form, let argument):
+      guard let at = self.expiry(parser.arguments[argument], form, name: "getex") else { return }
+      operation = .expire(key: key, at: at, .always)
+    }
     output.reply(bulk: entry.value)
     if let operation { _ = perform(operation) }
   }
