@@ -83,8 +83,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// Gives the disk the next group if it is idle and there is something to do.
   mutating func handOver(at now: Moment) {
     guard let database = node.database, disk.isIdle else { return }
-    let hasRecords = database.pointee.log.pendingByteCount > 0
     startCheckpointIfDue(database)
+    let holdsRecords = checkpoint != nil && !checkpointIsCollected && policy.holdsRecords
+    let hasRecords = database.pointee.log.pendingByteCount > 0 && !holdsRecords
     guard hasRecords || checkpoint != nil || mustForce(at: now) else { return }
     if hasRecords, checkpoint == nil, !isDraining, node.options.durability == .always,
       !database.pointee.log.isUrgent
@@ -108,9 +109,11 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     // After `force` is set: what a record says of its group depends on it.
     if hasRecords { database.pointee.log.take(into: &next) }
     if next.force { lastForce = now.instant }
-    stampInFlight = database.pointee.lastStamp
+    // What is held back is not in flight.
+    if !holdsRecords { stampInFlight = database.pointee.lastStamp }
     lastHandOver = now.instant
-    addCheckpointSlice(database, to: &next)
+    addCheckpointSlice(database, to: &next, holdsRecords: holdsRecords)
+    sliceInFlight = next.checkpointBytes.count
     node.counters.groups &+= 1
     if next.force { node.counters.forces &+= 1 }
     disk.start(next)
@@ -153,9 +156,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   ) {
     group = consume returned
     lastReport = report
-    policy.note(report)
     node.noSpace = report.noSpace || report.groupBlockedByNoSpace
     if report.checkpointFinished || report.checkpointFailed { checkpointEnded(report, at: now) }
+    policy.note(report, sliceByteCount: sliceInFlight, isUnderWay: checkpoint != nil)
     if report.groupBlockedByNoSpace { return }
     node.control.logByteCount = report.logByteCount
     node.control.checkpointByteCount = report.checkpointByteCount
@@ -185,11 +188,12 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.control.checkpointRunning = true
     checkpoint = CheckpointCursor()
     checkpointIsNew = true
+    checkpointIsCollected = false
   }
 
   /// Adds the next step of the checkpoint under way to a group.
   private mutating func addCheckpointSlice(
-    _ database: UnsafeMutablePointer<Database>, to next: inout DiskGroup
+    _ database: UnsafeMutablePointer<Database>, to next: inout DiskGroup, holdsRecords: Bool
   ) {
     next.checkpoint = .none
     guard checkpoint != nil else { return }
@@ -203,11 +207,17 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       next.checkpoint = .begin(through: database.pointee.log.appended)
       return
     }
-    let more = database.pointee.checkpointSlice(
-      &checkpoint!, into: &next.checkpointBytes,
-      byteCountMax: policy.sliceByteCount(logByteCount: next.log.count))
+    let more =
+      !checkpointIsCollected
+      && database.pointee.checkpointSlice(
+        &checkpoint!, into: &next.checkpointBytes,
+        byteCountMax: policy.sliceByteCount(logByteCount: next.log.count))
     if more {
       next.checkpoint = .entries
+    } else if holdsRecords {
+      // The entries may show what is held back: they count only once that is written.
+      next.checkpoint = .entries
+      checkpointIsCollected = true
     } else {
       next.checkpoint = .finish(
         stamp: database.pointee.lastStamp, horizonMillis: database.pointee.horizonMillis)

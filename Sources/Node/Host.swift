@@ -47,11 +47,15 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var group: DiskGroup?
   var checkpoint: CheckpointCursor?
   var checkpointIsNew = false
+  /// All entries of the checkpoint under way are handed over; what is left is to finish it.
+  var checkpointIsCollected = false
   var policy: CheckpointPolicy
   var lastReport = DiskReport(
     through: .zero, durable: .zero, logByteCount: 0, checkpointByteCount: 0)
   /// The greatest stamp among the records of the group in flight.
   var stampInFlight = Stamp.zero
+  /// Bytes of entries of a checkpoint in the group in flight.
+  var sliceInFlight = 0
   var lastForce = Instant.zero
   var lastHandOver = Instant.zero
   /// The oldest record that nobody hurries, and since when it waits.

@@ -1,10 +1,11 @@
 /// When a checkpoint is started and how fast it is written; pure, for the loop.
 ///
-/// One is due when the log since the last one exceeds max(64 MiB, the size of the last one), so
-/// that recovery reads at most about twice the data, and writing checkpoints costs at most as much
-/// as writing the log. When the disk is full one is due earlier, as it makes room: whenever the log
-/// has grown by `fullGrowthByteCount` since the last one or the last try, for then deletes may have
-/// made the data small enough.
+/// One is due when the log since the last one exceeds max(64 MiB, three quarters of the last one),
+/// and while it is written the log grows by a quarter of it at most: records wait for entries where
+/// needed. So the last checkpoint, the log and the next one take three times the data at most, and
+/// recovery reads about twice the data. When the disk is full one is due earlier, as it makes room:
+/// whenever the log has grown by `fullGrowthByteCount` since the last one or the last try, for then
+/// deletes may have made the data small enough.
 public struct CheckpointPolicy: Sendable {
   /// The log below which no checkpoint is due, while there is room.
   public var logByteCountMin: UInt64 = 64 << 20
@@ -13,9 +14,13 @@ public struct CheckpointPolicy: Sendable {
   /// The least bytes of one slice.
   public var sliceByteCountMin: Int = 256 << 10
   /// The most bytes of one slice.
-  public static var sliceByteCountMax: Int { 4 << 20 }
+  public var sliceByteCountMax: Int = 4 << 20
 
   private var logByteCountAtTry: UInt64 = 0
+  /// The log as of the last report.
+  private var logByteCount: UInt64 = 0
+  /// By how many bytes of entries the checkpoint under way is behind four times the log's growth.
+  private var owedByteCount = 0
 
   /// Has not tried yet.
   public init() {}
@@ -25,20 +30,30 @@ public struct CheckpointPolicy: Sendable {
     if report.noSpace {
       return report.logByteCount >= logByteCountAtTry + fullGrowthByteCount
     }
-    return report.logByteCount > max(logByteCountMin, report.checkpointByteCount)
+    return report.logByteCount > max(logByteCountMin, report.checkpointByteCount / 4 * 3)
       && report.logByteCount >= logByteCountAtTry + fullGrowthByteCount
   }
 
-  /// Notes what became of a checkpoint: called with each report.
-  public mutating func note(_ report: DiskReport) {
+  /// Called with each report. `sliceByteCount`: the entries that went with that group;
+  /// `isUnderWay`: a checkpoint is being written, also after it.
+  public mutating func note(_ report: DiskReport, sliceByteCount: Int, isUnderWay: Bool) {
     if report.checkpointFinished || report.checkpointFailed {
       logByteCountAtTry = report.logByteCount
     }
+    if isUnderWay {
+      let growth = Int(clamping: report.logByteCount) - Int(clamping: logByteCount)
+      owedByteCount = max(0, owedByteCount + 4 * growth - sliceByteCount)
+    } else {
+      owedByteCount = 0
+    }
+    logByteCount = report.logByteCount
   }
 
-  /// How many bytes of entries to collect for the next group: four times its log, so that the log
-  /// grows by at most a quarter of the checkpoint while it is written.
+  /// The next groups are to hold entries only, until the checkpoint under way has caught up.
+  public var holdsRecords: Bool { owedByteCount > 0 }
+
+  /// How many bytes of entries to collect for the next group: what is owed, and four times its log.
   public func sliceByteCount(logByteCount: Int) -> Int {
-    min(max(sliceByteCountMin, 4 * logByteCount), Self.sliceByteCountMax)
+    min(max(sliceByteCountMin, owedByteCount + 4 * logByteCount), sliceByteCountMax)
   }
 }

@@ -82,7 +82,14 @@ struct Server {
   /// Makes and locks the data directory, before anything is listened on.
   private func openDirectory() throws(Failure) -> PosixFileSystem {
     do throws(RecoveryError) {
-      return try PosixFileSystem(serving: options.dataDirectory)
+      let files = try PosixFileSystem(serving: options.dataDirectory)
+      if let mode = files.looseMode {
+        log.line(
+          .error,
+          "\(options.dataDirectory) has mode 0\(String(mode, radix: 8)): others can look into it "
+            + "or change what is in it; chmod 700 it")
+      }
+      return files
     } catch {
       throw Failure(error, directory: options.dataDirectory)
     }

@@ -268,3 +268,13 @@ def test_a_fixed_port_can_be_taken_again_at_once(serve):
         with server.connect() as client:
             assert client("PING") == "PONG"
             server.stop()
+
+
+@pytest.mark.parametrize("mode, is_told", [(0o700, False), (0o755, True), (0o770, True)])
+def test_a_data_directory_open_to_others_is_told(serve, folder, mode, is_told):
+    data = folder / "data"
+    data.mkdir()
+    data.chmod(mode)
+    server = serve()
+    assert (f"has mode 0{mode:o}" in server.log) == is_told
+    assert data.stat().st_mode & 0o777 == mode

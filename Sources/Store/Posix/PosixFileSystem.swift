@@ -40,6 +40,13 @@ public struct PosixFileSystem: FileSystem, ~Copyable {
     self.isReadOnly = isReadOnly
   }
 
+  /// The directory's mode if anyone but its owner has a right to it; nil as it should be.
+  public var looseMode: UInt32? {
+    var status = stat()
+    guard fstat(directory, &status) == 0, status.st_mode & 0o077 != 0 else { return nil }
+    return status.st_mode & 0o7777
+  }
+
   // MARK: Names
 
   /// All names but `.` and `..`, sorted. The corresponding C function is `readdir`.

@@ -16,6 +16,7 @@ final class HostProcess: SimProcess {
     options.checkpoints.logByteCountMin = parts.swarm.checkpointLogByteCount
     options.checkpoints.fullGrowthByteCount = 4 << 10
     options.checkpoints.sliceByteCountMin = 512
+    options.checkpoints.sliceByteCountMax = parts.swarm.checkpointSliceByteCountMax
     // Small segments bring every border of the log near.
     var diskOptions = DiskOptions()
     diskOptions.segmentByteCountMin = parts.swarm.segmentByteCountMin

@@ -62,6 +62,7 @@ struct Swarm {
   var outcomesAgeMillis: Int64 = 24 * 3_600 * 1_000
   var checkpointLogByteCount: UInt64 = 64 << 20
   var segmentByteCountMin = 1 << 20
+  var checkpointSliceByteCountMax = 4 << 20
 
   /// Draws everything from the seed.
   init(seed: UInt64) {
@@ -143,6 +144,7 @@ struct Swarm {
       checkpointLogByteCount = UInt64([8, 64, 256][chance.below(3)] << 10)
     }
     segmentByteCountMin = [2, 8, 32, 128][chance.below(4)] << 10
+    checkpointSliceByteCountMax = [1, 16, 4_096][chance.below(3)] << 10
   }
 
   private mutating func drawDurability(_ chance: inout Random) {

@@ -129,12 +129,35 @@ import Testing
           medium.capacity += 20_000
           report = try rig.perform()
         }
-        policy.note(report)
+        policy.note(report, sliceByteCount: 0, isUnderWay: false)
         #expect(report.durable == rig.appended)
         _ = try rig.worker.idle()
       }
       let (state, mark) = try recovered(medium)
       #expect(state == rig.state && mark == rig.appended)
     }
+  }
+}
+
+@Suite struct CheckpointPolicyTests {
+  @Test func `records wait while a checkpoint is behind the log's growth`() {
+    var policy = CheckpointPolicy()
+    func note(_ logByteCount: UInt64, slice: Int, isUnderWay: Bool = true) {
+      let report = DiskReport(
+        through: .zero, durable: .zero, logByteCount: logByteCount, checkpointByteCount: 0)
+      policy.note(report, sliceByteCount: slice, isUnderWay: isUnderWay)
+    }
+    note(100 << 20, slice: 0, isUnderWay: false)
+    #expect(!policy.holdsRecords)
+    note(103 << 20, slice: 4 << 20)
+    #expect(policy.holdsRecords && policy.sliceByteCount(logByteCount: 0) == 4 << 20)
+    note(103 << 20, slice: 4 << 20)
+    #expect(policy.holdsRecords)
+    note(103 << 20, slice: 4 << 20)
+    #expect(!policy.holdsRecords)
+    note(103 << 20 + 1, slice: 0)
+    #expect(policy.holdsRecords)
+    note(0, slice: 0, isUnderWay: false)
+    #expect(!policy.holdsRecords)
   }
 }
