@@ -22,6 +22,10 @@
     case forgetSecond = "forget-the-second"
     /// A watched key that is gone counts as unchanged.
     case overlookAbsence = "overlook-absence"
+    /// Recovery cuts where a record is broken, though others prove that it had been durable.
+    case cutDurable = "cut-what-was-durable"
+    /// Commands are executed before the password was given.
+    case openDoor = "open-the-door"
 
     // In TPC, found by `explore`.
 

@@ -107,7 +107,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       if Mutant.active == .skipForce { next.force = false }
     #endif
     // After `force` is set: what a record says of its group depends on it.
-    if hasRecords { database.pointee.log.take(into: &next) }
+    // A force without records ends a group too.
+    database.pointee.log.take(into: &next)
     if next.force { lastForce = now.instant }
     // What is held back is not in flight.
     if !holdsRecords { stampInFlight = database.pointee.lastStamp }

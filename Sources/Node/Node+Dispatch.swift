@@ -13,6 +13,9 @@ extension Node {
     let flags = spec.pointee.flags
     if flags.contains(.container), !checkSubcommand(spec, session) { return }
     session.pointee.lastCommand = spec.pointee.command
+    #if MUTANTS
+      if Mutant.active == .openDoor { session.pointee.authenticated = true }
+    #endif
     if !session.pointee.authenticated, !flags.contains(.noAuth) {
       return fail("NOAUTH Authentication required.")
     }

@@ -150,6 +150,25 @@ import Testing
     #expect(bench.host.deadline == .never)
   }
 
+  @Test func `A force without records ends a group, so that damage behind it is told`() {
+    var options = NodeOptions()
+    options.durability = .everySecond
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    #expect(bench.ask("SET a v", on: link) == "+OK")
+    bench.advance(millis: 20)
+    #expect(bench.ask("SET b v", on: link) == "+OK")
+    bench.advance(millis: 20)
+    let before = bench.host.disk.forceCount
+    bench.advance(millis: 1_000)
+    let after = bench.host.disk.forceCount
+    #expect(after == before + 1)
+    #expect(bench.ask("SET c v", on: link) == "+OK")
+    bench.advance(millis: 20)
+    let groupOffset = bench.host.disk.groupOffset
+    #expect(groupOffset == 0)
+  }
+
   @Test func `A late answer counts for CLIENT REPLY SKIP`() {
     var bench = NodeBench()
     let link = bench.connect()

@@ -55,6 +55,8 @@ struct ScriptDisk: Disk, ~Copyable {
   private var durable = Mark.zero
   var groupCount = 0
   var forceCount = 0
+  /// How many records of its group stood before the last one handed over first.
+  private(set) var groupOffset: UInt32 = 0
 
   init(limits: DatabaseLimits) { self.limits = limits }
 
@@ -63,6 +65,10 @@ struct ScriptDisk: Disk, ~Copyable {
   mutating func start(_ group: consuming DiskGroup) {
     groupCount += 1
     if group.force { forceCount += 1 }
+    if !group.log.isEmpty {
+      groupOffset = UInt32(
+        littleEndian: group.log.bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+    }
     inFlight = consume group
   }
   mutating func poll() -> DiskEvent? {

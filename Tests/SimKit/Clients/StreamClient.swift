@@ -13,6 +13,11 @@ final class Probe {
     case audit(ExactlyOnce.Record)
     case memory
     case litter
+    /// Whatever it asks must be refused.
+    case refused
+    case password
+    /// The key must not be there.
+    case absent
   }
 
   let purpose: Purpose
@@ -25,6 +30,9 @@ final class Probe {
     self.bytes = bytes
     self.replyCount = replyCount
   }
+
+  /// The same, to be sent once more.
+  var again: Probe { Probe(purpose, bytes, replyCount: replyCount) }
 
   convenience init(_ purpose: Purpose, words: [[UInt8]]) {
     var bytes: [UInt8] = []
@@ -87,7 +95,11 @@ final class StreamClient: StreamUser {
 
   private func act() {
     guard isOpen else { return connect() }
-    batch = nextBatch()
+    send(nextBatch())
+  }
+
+  private func send(_ probes: [Probe]) {
+    batch = probes
     epoch += 1
     guard !batch.isEmpty else { return think() }
     setAlarm(world.patience(&chance))
@@ -99,6 +111,7 @@ final class StreamClient: StreamUser {
 
   private func connect() {
     epoch += 1
+    stream?.close()
     reader = ReplyReader()
     setAlarm(.seconds(2))
     streamNumber = world.makeStreamNumber()
@@ -108,8 +121,27 @@ final class StreamClient: StreamUser {
   /// Asks for every id and every ledger, at the very end.
   func audit(_ records: [ExactlyOnce.Record], _ ledgers: [Ledger]) {
     audits = records.map { Probe(.audit($0), "OUTCOME", "\($0.id)") }
+    if world.swarm.requiresPassword { audits.append(Probe(.absent, "GET", Self.forbiddenKey)) }
     oldLedgers = ledgers
     ledger = nil
+  }
+
+  // MARK: Passwords
+
+  private static let forbiddenKey = "forbidden"
+
+  /// What is sent first: the password, and now and then before it what must be refused.
+  private func introduction() -> [Probe] {
+    var probes: [Probe] = []
+    if chance.chance(1, in: 2) {
+      probes.append(Probe(.refused, "SET", Self.forbiddenKey, "x"))
+      probes.append(Probe(.refused, "GET", Self.forbiddenKey))
+    }
+    if chance.chance(1, in: 4) {
+      probes.append(Probe(.refused, "AUTH", "wrong"))
+      probes.append(Probe(.refused, "APPEND", Self.forbiddenKey, "y"))
+    }
+    return probes + [Probe(.password, words: [Array("AUTH".utf8), SimPasswords.right])]
   }
 
   // MARK: What to send
@@ -195,9 +227,12 @@ final class StreamClient: StreamUser {
   // MARK: The stream
 
   func streamOpened() {
-    isOpen = true
     epoch += 1
-    act()
+    guard world.swarm.requiresPassword else {
+      isOpen = true
+      return act()
+    }
+    send(introduction())
   }
 
   func streamReceived(_ bytes: [UInt8]) {
@@ -262,8 +297,8 @@ final class StreamClient: StreamUser {
     case .outcome(let call, _): retrying.append(call)
     case .ledgerGet(let ledger, _):
       if ledger !== self.ledger { oldLedgers.append(ledger) }
-    case .audit: audits.append(Probe(probe.purpose, probe.bytes))
-    case .ledgerSet, .copy, .memory, .litter: break
+    case .audit, .absent: audits.append(probe.again)
+    case .ledgerSet, .copy, .memory, .litter, .refused, .password: break
     }
   }
 
@@ -290,6 +325,16 @@ final class StreamClient: StreamUser {
     case .copy(let record): world.once.checkCopy(record, probe.replies[0])
     case .audit(let record): finishAudit(record, probe)
     case .memory: world.bounds.check(probe.replies[0])
+    case .refused:
+      if !probe.replies[0].isError {
+        world.fail("password", "done without one: \(probe.replies[0].text)")
+      }
+    case .password: isOpen = probe.replies[0] == .status("OK")
+    case .absent:
+      if probe.replies[0].isError { return audits.append(probe.again) }
+      if probe.replies[0] != .null {
+        world.fail("password", "\(Self.forbiddenKey) holds \(probe.replies[0].text)")
+      }
     case .litter: break
     }
   }
@@ -304,7 +349,7 @@ final class StreamClient: StreamUser {
 
   private func finishAudit(_ record: ExactlyOnce.Record, _ probe: Probe) {
     guard let word = OutcomeWord(probe.replies[0]) else {
-      return audits.append(Probe(probe.purpose, probe.bytes))
+      return audits.append(probe.again)
     }
     world.once.checkOutcome(record, word)
   }

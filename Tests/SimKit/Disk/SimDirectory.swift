@@ -102,6 +102,13 @@ final class SimDirectory {
     return (name, byte, bit)
   }
 
+  /// Leaves nothing of the log from a place on: zeroes there, and behind the header of later segments.
+  func blank(_ name: String, from offset: Int) {
+    for other in names.keys where other.hasPrefix("log-") && other >= name {
+      names[other]!.blank(from: other == name ? offset : SimFile.sectorByteCount)
+    }
+  }
+
   // MARK: Calls
 
   func list() throws(DiskFault) -> [String] {

@@ -94,6 +94,12 @@ final class SimFile {
     durable[bit / 8] ^= 1 << UInt8(bit % 8)
   }
 
+  /// Zeroes from `offset` on.
+  func blank(from offset: Int) {
+    for index in min(offset, live.count)..<live.count { live[index] = 0 }
+    durable = live
+  }
+
   /// A file with the same bytes, all of them forced.
   func copy() -> SimFile {
     let other = SimFile()

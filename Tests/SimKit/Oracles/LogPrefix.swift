@@ -16,6 +16,10 @@ final class LogPrefix {
   /// Groups from the one that the durable mark stands in on.
   private var groups: [Group] = []
   private var handed = Mark.zero
+  /// The first records of the last groups, those that were not to be forced counted as one with the next
+  /// that was.
+  private var units = [Mark(1)]
+  private static let unitCountMax = 256
   private var written = Mark.zero
   private var durable = Mark.zero
   /// What recovery must find after the ends since the last one; nil: none.
@@ -25,6 +29,8 @@ final class LogPrefix {
 
   func hand(_ group: borrowing DiskGroup, at now: Instant) {
     handed = group.last
+    if group.force, units.last! <= handed { units.append(handed.next) }
+    if units.count > Self.unitCountMax { units.removeFirst() }
     groups.append(Group(through: handed, instant: now))
   }
 
@@ -44,12 +50,17 @@ final class LogPrefix {
     written = mark
     durable = mark
     floor = nil
+    units.removeAll { $0 > mark }
+    units.append(mark.next)
     groups = [Group(through: mark, instant: now)]
     return isPrefix ? nil : text
   }
 
   /// A call failed. After a force that does, the system forgets what was written since the last one.
   func fail() { written = durable }
+
+  /// The first record of the group that holds `mark`.
+  func firstOfUnit(with mark: Mark) -> Mark { units.last { $0 <= mark } ?? .zero }
 
   // MARK: What ends a life
 

@@ -34,8 +34,10 @@ final class HostProcess: SimProcess {
       freshIdentity: chance.next())
     let link = SimTransport(
       port: parts.port, secret: SipKey(k0: parts.secret, k1: ~parts.secret), seed: chance.next())
+    options.requiresPassword = parts.swarm.requiresPassword
+    let passwords = SimPasswords(timing: parts.diskTiming, seed: parts.seed)
     host = Host(
-      link: link, disk: disk, options: options, seed: chance.next(), passwords: nil)
+      link: link, disk: disk, options: options, seed: chance.next(), passwords: passwords)
   }
 
   func turn() -> ProcessState {

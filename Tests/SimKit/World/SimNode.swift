@@ -35,6 +35,7 @@ final class SimNode {
   private(set) var cleanStopCount = 0
   private(set) var faultStopCount = 0
   private(set) var turnCount: UInt64 = 0
+  private(set) var flippedBitCount = 0
 
   init(world: World, swarm: Swarm, seed: UInt64) {
     self.world = world
@@ -54,6 +55,7 @@ final class SimNode {
 
   func start() {
     invariant(process == nil, "a node is started when it is down")
+    if swarm.flipsBits { flipBits() }
     life += 1
     world.trace.note("node starts", at: world.now, life)
     let life = life
@@ -81,6 +83,12 @@ final class SimNode {
         port: port, directory: directory, logPrefix: logPrefix, diskTiming: timing, swarm: swarm,
         seed: chance.next(), secret: secret))
     planTurn(world.now)
+  }
+
+  private func flipBits() {
+    let (count, breach) = FlippedBits(directory: directory, logPrefix: logPrefix).run(&chance)
+    flippedBitCount += count
+    if let breach { world.fail("flipped bit", breach) }
   }
 
   private func planTurn(_ instant: Instant) {

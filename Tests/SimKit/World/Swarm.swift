@@ -21,6 +21,7 @@ struct Swarm {
   var flushInThousand = 0
   var usesExpiry = true
   var watchesInThousand = 0
+  var requiresPassword = false
   var forgetfulInThousand = 50
 
   // Network.
@@ -76,6 +77,10 @@ struct Swarm {
     drawBounds(&chance)
     drawDurability(&chance)
     if chance.chance(1, in: 2) { watchesInThousand = chance.within(20...300) }
+    if chance.chance(1, in: 6) {
+      requiresPassword = true
+      datagramClientCount = 0
+    }
   }
 
   private mutating func drawClients(_ chance: inout Random) {

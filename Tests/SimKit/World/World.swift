@@ -148,6 +148,7 @@ final class World: Scheduler {
     statistics.networkFaults =
       network.lostCount + network.repeatedCount + network.damagedCount + network.resetCount
     statistics.clockSteps = clockStepCount
+    statistics.flippedBits = node.flippedBitCount
     statistics.losses = losses.count
     statistics.histories = workload.checkedCount
     statistics.undecidedHistories = workload.undecidedCount
