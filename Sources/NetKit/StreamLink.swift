@@ -29,7 +29,7 @@ public enum FrameFault: Hashable, Sendable {
 /// header declares; at most one message and one read.
 public struct StreamLink: ~Copyable {
   /// The largest message taken, in bytes.
-  public let messageByteCountMax: Int
+  public private(set) var messageByteCountMax: Int
   private var input = ByteBuffer()
   private var fault: FrameFault?
 
@@ -37,6 +37,12 @@ public struct StreamLink: ~Copyable {
   public init(messageByteCountMax: Int) {
     invariant(messageByteCountMax < Int(UInt32.max), "the length of a message fits its field")
     self.messageByteCountMax = messageByteCountMax
+  }
+
+  /// Takes messages of this size from now on; what was refused before stays refused.
+  public mutating func allow(_ byteCount: Int) {
+    invariant(byteCount < Int(UInt32.max), "the length of a message fits its field")
+    messageByteCountMax = byteCount
   }
 
   /// Bytes received and not yet given out as messages.

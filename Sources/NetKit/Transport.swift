@@ -87,6 +87,8 @@ public enum SendOutcome: Sendable {
 public protocol Transport: ~Copyable {
   /// The largest message that a peer link or an exchange carries, in bytes.
   var messageByteCountMax: Int { get }
+  /// The largest message that a peer link carries, in bytes, once it is trusted.
+  var peerMessageByteCountMax: Int { get }
   /// When `wait` must have returned at the latest for the transport's own timers.
   var deadline: Instant { get }
 
@@ -115,6 +117,11 @@ public protocol Transport: ~Copyable {
   /// Opens a peer link; `opened` or `closed` follows.
   mutating func connect(to endpoint: Endpoint, at now: Moment) -> LinkID
 
+  /// Says that the other side of a peer link has proven who it is: from now on it may send messages
+  /// of any size that the link carries. Before, a transport may take only small ones, because what
+  /// a stranger has begun to send must be held.
+  mutating func trust(_ link: LinkID)
+
   /// Ends a link. `afterFlush` first writes what is pending (bounded by the write timeout).
   /// `closed` follows either way.
   mutating func close(_ link: LinkID, afterFlush: Bool, at now: Moment)
@@ -130,6 +137,10 @@ public protocol Transport: ~Copyable {
 }
 
 extension Transport where Self: ~Copyable {
+  /// For transports that know one bound only.
+  public var peerMessageByteCountMax: Int { messageByteCountMax }
+  /// For transports that hold nothing of a message before it is whole.
+  public mutating func trust(_ link: LinkID) {}
   /// For transports whose `wait` does not return early for events.
   public mutating func holdBack(_ isHeldBack: Bool) {}
   /// For transports that nobody asks.

@@ -35,6 +35,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     recoverCluster(place)
     node.control.lastSaveSeconds = now.wallMillis / 1_000
     stage = .running
+    if isMember { startPeers(at: now) }
     log(
       .info,
       "recovered \(place.pointee.count) keys, log through \(place.pointee.log.appended.number)")

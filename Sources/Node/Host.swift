@@ -61,6 +61,10 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   /// The oldest record that nobody hurries, and since when it waits.
   var lazyFrom = Mark.zero
   var lazySince = Instant.zero
+  /// This node is a member of a cluster.
+  let isMember: Bool
+  /// What is to be done for the other members; reused.
+  var peerEffects = PeerEffects()
   /// Everything through this mark has been forced, whatever the durability.
   var forced = Mark.zero
   private var lastCounts = Instant.zero
@@ -93,6 +97,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     self.link = link
     self.disk = disk
     policy = options.checkpoints
+    isMember = options.cluster != nil
     node = Node(
       options: options, seed: seed, passwords: passwords,
       at: Moment(instant: .zero, wallNanos: 0))
@@ -119,6 +124,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     if !waitsForDisk {
       resumeSessions(at: now)
       takeEvents(at: now)
+      if isMember { wakePeers(at: now) }
     }
     concludeClusterTurn(at: now)
     housekeep(at: now)
@@ -160,6 +166,10 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       left -= 1
       switch event {
       case .received(let id):
+        if isMember, node.isPeer(id) {
+          receive(input.bytes, fromPeer: id, at: now)
+          continue
+        }
         node.receive(input.bytes, on: id)
         sendOutput(on: id, at: now)
       case .request(let id, let endpoint, let operation, let plain):
@@ -168,7 +178,9 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       case .opened(let id, let kind, let endpoint): opened(id, kind, endpoint, at: now)
       case .ended(let id): node.ended(id)
       case .drained(let id): drained(id)
-      case .closed(let id, _): node.closed(id)
+      case .closed(let id, _):
+        node.closed(id)
+        if isMember { peerClosed(id, at: now) }
       }
     }
     hasMoreEvents = left == 0 || node.isLogFull
@@ -180,8 +192,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   private mutating func opened(
     _ id: LinkID, _ kind: LinkKind, _ endpoint: Endpoint, at now: Moment
   ) {
-    // A node alone has no peers.
-    if kind == .peer { return link.close(id, afterFlush: false, at: now) }
+    if kind == .peer { return peerOpened(id, from: endpoint, at: now) }
     node.opened(id, from: endpoint)
   }
 
@@ -309,6 +320,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       if let force = forceDeadline { earliest = min(earliest, force) }
     }
     if case .draining(let deadline) = stage { earliest = min(earliest, deadline) }
+    if isMember, !waitsForDisk { earliest = min(earliest, peersDeadline) }
     return earliest
   }
 

@@ -15,6 +15,8 @@ struct Node: ~Copyable {
   var agreement = Alone()
   /// The agreement with other members; nil: the node is alone.
   var cluster: ClusterPointer?
+  /// The other members; nil for a node alone.
+  var peers: Peers?
   var sessions = SessionTable()
   var gate = Gate()
   /// Replies to the batch at hand that may leave at once, after `receive`, `request` or `resume`.
@@ -78,6 +80,7 @@ struct Node: ~Copyable {
     self.now = now
     startedAt = now
     chance = Random(seed: seed)
+    peers = options.cluster.map { Peers($0) }
     parser = RequestParser(bulkByteCountMax: options.database.valueByteCountMax)
     control.memoryByteCountMax = options.database.memoryByteCountMax
     datagramSession = .allocate(capacity: 1)

@@ -20,6 +20,8 @@ public struct NodeOptions: Sendable {
   public var requiresPassword = false
   /// Bare datagrams are served from anywhere (reads only); otherwise from loopback only.
   public var udpPlain = false
+  /// The cluster that the node is a member of; nil for a node alone.
+  public var cluster: ClusterOptions?
   /// Where the data lies, for `INFO` and `CONFIG GET dir`.
   public var dataDirectory = ""
   /// The port, for `INFO`.

@@ -22,6 +22,27 @@ import Testing
     #expect(node.send(String(repeating: "m", count: limit + 1), on: link).isTooLarge)
   }
 
+  @Test func `a stranger's messages are small until it is trusted`() throws {
+    let small: (inout SocketOptions) -> Void = {
+      $0.strangerMessageByteCountMax = 100
+      $0.messageByteCountMax = 4 << 20
+    }
+    var server = try SocketLoop(.listen, small)
+    var node = try SocketLoop(.listen, small)
+    let link = node.transport.connect(to: server.endpoint, at: node.now)
+    #expect(node.send(String(repeating: "a", count: 100), on: link).isQueued)
+    #expect(turn(&server, &node) { server, _ in server.messages.count == 1 })
+    server.transport.trust(server.openedLinks[0])
+    let most = node.transport.peerMessageByteCountMax
+    #expect(most == 4 << 20)
+    #expect(node.send(String(repeating: "b", count: most), on: link).isQueued)
+    #expect(turn(&server, &node) { server, _ in server.messages.count == 2 })
+    let other = node.transport.connect(to: server.endpoint, at: node.now)
+    #expect(node.send(String(repeating: "c", count: 101), on: other).isQueued)
+    #expect(turn(&server, &node) { server, _ in server.ends == [.reset] })
+    #expect(server.messages.count == 2)
+  }
+
   @Test func `a peer that nobody answers for is refused`() throws {
     var node = try SocketLoop(.listen)
     _ = node.transport.connect(to: Endpoint(ipv4: 0x7F00_0001, port: 1), at: node.now)

@@ -37,7 +37,12 @@ struct ScriptTransport: Transport, ~Copyable {
   }
   func pendingByteCount(of link: LinkID) -> Int { 0 }
   mutating func setReading(_ enabled: Bool, on link: LinkID) {}
-  mutating func connect(to endpoint: Endpoint, at now: Moment) -> LinkID { .none }
+  /// Whom the node called, in order; the n-th call is the link of slot 500 + n.
+  var called: [Endpoint] = []
+  mutating func connect(to endpoint: Endpoint, at now: Moment) -> LinkID {
+    called.append(endpoint)
+    return LinkID(slot: 499 + called.count, generation: 1)
+  }
   mutating func close(_ link: LinkID, afterFlush: Bool, at now: Moment) {
     closed.append(link)
     events.append((.closed(link, .closed), []))
@@ -124,6 +129,13 @@ struct NodeBench: ~Copyable {
       (.opened(link, .stream, Endpoint(ipv4: 0x7F00_0001, port: 5_000)), []))
     run()
     return link
+  }
+
+  /// Puts a whole message of a peer in; answers what has been sent on the link since the last time.
+  mutating func hear(_ message: [UInt8], on link: LinkID) -> [UInt8] {
+    host.link.events.append((.received(link), message))
+    run()
+    return host.link.sent.removeValue(forKey: link) ?? []
   }
 
   /// Some turns, until nothing more happens by itself.

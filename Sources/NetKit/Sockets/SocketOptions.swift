@@ -55,8 +55,10 @@ public struct SocketOptions: Sendable {
   public var peersUseDatagrams = false
   /// How long opening a peer link may take.
   public var connectTimeout = Interval.seconds(5)
-  /// The largest message between peers, in bytes; like that of `datagrams`.
+  /// The largest message between peers over TCP, in bytes; like that of `datagrams`.
   public var messageByteCountMax = (1 << 20) + (128 << 10)
+  /// The largest message taken on a link over TCP before it is trusted; nil: no less.
+  public var strangerMessageByteCountMax: Int?
 
   // MARK: Datagrams
 

@@ -7,6 +7,12 @@ extension SocketTransport: Transport {
     min(options.messageByteCountMax, options.datagrams.messageByteCountMax)
   }
 
+  /// The largest message of peers.
+  public var peerMessageByteCountMax: Int {
+    options.peersUseDatagrams
+      ? options.datagrams.messageByteCountMax : options.messageByteCountMax
+  }
+
   /// When timeouts are looked at next.
   public var deadline: Instant { min(core.deadline, min(nextSweep, acceptResume)) }
 

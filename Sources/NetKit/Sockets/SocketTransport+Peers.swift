@@ -46,9 +46,16 @@ extension SocketTransport {
   /// Gives a link what it needs to receive frames.
   func becomePeer(_ slot: UnsafeMutablePointer<LinkSlot>) {
     let frames = UnsafeMutablePointer<StreamLink>.allocate(capacity: 1)
-    frames.initialize(to: StreamLink(messageByteCountMax: options.messageByteCountMax))
+    let most = options.strangerMessageByteCountMax ?? options.messageByteCountMax
+    frames.initialize(to: StreamLink(messageByteCountMax: most))
     slot.pointee.frames = frames
     slot.pointee.state = .peer
+  }
+
+  /// Takes messages of any size from a peer over TCP. Over UDP what is put together is bounded for
+  /// all together.
+  public mutating func trust(_ link: LinkID) {
+    table.find(link)?.pointee.frames?.pointee.allow(options.messageByteCountMax)
   }
 
   // MARK: In
@@ -92,7 +99,7 @@ extension SocketTransport {
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>,
     at now: Moment
   ) -> SendOutcome {
-    if bytes.count > messageByteCountMax { return .tooLarge }
+    if bytes.count > options.messageByteCountMax { return .tooLarge }
     if slot.pointee.flags.contains(.closing) { return .gone }
     let wasIdle = slot.pointee.output.isEmpty && slot.pointee.state == .peer
     let outcome = Frame.header(of: bytes).withBytes {

@@ -33,6 +33,8 @@ public struct Peers: ~Copyable {
 
   /// Links that others opened and have not proven; above it the oldest gives way.
   public static var strangerCountMax: Int { 32 }
+  /// Bytes of a message on a link that is not proven.
+  public static var strangerMessageByteCountMax: Int { PeerMessage.handshakeByteCountMax }
   /// Messages taken on a link before it is proven.
   static var strangerMessageCountMax: Int { 64 }
 

@@ -26,7 +26,7 @@ extension Node {
       ("Persistence", persistenceLines()), ("Stats", statisticsLines()),
       ("Network", transportCounts.map { ($0.name, String($0.value)) }),
       ("Replication", [("role", "master"), ("connected_slaves", "0")]),
-      ("Cluster", [("cluster_enabled", "0")]), ("Tuppence", ownLines()),
+      ("Cluster", clusterLines()), ("Tuppence", ownLines()),
       ("Keyspace", keyspaceLines()),
     ]
   }
