@@ -27,7 +27,7 @@ let package = Package(
       name: "Node", dependencies: ["Base", "NetKit", "Store", "TPC"], swiftSettings: settings),
     .target(name: "Client", dependencies: ["Base", "NetKit"], swiftSettings: settings),
     .executableTarget(
-      name: "serve", dependencies: ["Base", "CLinux", "NetKit", "Store", "Node"],
+      name: "serve", dependencies: ["Base", "CLinux", "NetKit", "TPC", "Store", "Node"],
       swiftSettings: settings),
     .executableTarget(
       name: "clie", dependencies: ["Base", "CLinux", "NetKit", "Client"],

@@ -39,6 +39,11 @@ enum Machine {
 
   /// The whole of a small text file, or nil.
   static func readText(_ path: String, byteCountMax: Int = 64 << 10) -> String? {
+    readBytes(path, byteCountMax: byteCountMax).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// The first bytes of a file, or nil.
+  static func readBytes(_ path: String, byteCountMax: Int) -> [UInt8]? {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return nil }
     defer { close(file) }
@@ -52,7 +57,7 @@ enum Machine {
       guard count > 0 else { break }
       filled += count
     }
-    return String(decoding: bytes[..<filled], as: UTF8.self)
+    return Array(bytes[..<filled])
   }
 
   // MARK: Control groups

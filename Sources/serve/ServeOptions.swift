@@ -22,6 +22,9 @@ struct ServeOptions {
   var insecure = false
   var udpPlain = false
   var udpProveLoopback = false
+  /// Nil: a node alone.
+  var membership: Membership?
+  var secretFile: String?
 
   /// A value is at most this, whatever `--max-value` says, as in Redis.
   static let valueByteCountCeiling = 512 << 20
@@ -30,6 +33,8 @@ struct ServeOptions {
   init(_ values: FlagValues) throws(UsageError) {
     hosts = values.texts("host")
     if hosts.contains("") { throw UsageError("--host needs an address or a name") }
+    secretFile = values.text("secret-file")
+    try readMembership(values)
     if let port = try values.integer("port", in: 0...65_535) { self.port = UInt16(port) }
     udp = values.has("udp")
     tcp = values.has("tcp") || !udp
@@ -46,6 +51,14 @@ struct ServeOptions {
     try readBounds(values)
   }
 
+  /// A member listens where the others look for it, unless it is told otherwise.
+  private mutating func readMembership(_ values: FlagValues) throws(UsageError) {
+    membership = try Membership(values)
+    guard let own = membership?.own else { return }
+    port = own.port
+    if hosts.isEmpty { hosts = ["localhost", own.host] }
+  }
+
   private mutating func readWords(_ values: FlagValues) throws(UsageError) {
     if let word = values.text("log") {
       guard let level = LogLevel(text: word) else {
@@ -58,6 +71,11 @@ struct ServeOptions {
         throw UsageError("--durability must be always, every-second or never, not \"\(word)\"")
       }
       self.durability = durability
+    }
+    if membership != nil, durability != .always {
+      throw UsageError(
+        "--durability \(durability.rawValue) is for a node alone: a member that forgot what it had "
+          + "prepared would refuse what the others have committed")
     }
   }
 
@@ -109,6 +127,15 @@ struct ServeOptions {
         "password-file", value: "FILE",
         help: "file whose first line is a crypt(3) hash; clients must AUTH\n"
           + "(make one with: openssl passwd -6)"),
+      Flag("id", value: "N", help: "which member of the cluster this process is"),
+      Flag(
+        "cluster", value: "LIST",
+        help: "all members as 1=HOST:PORT,2=HOST:PORT,...; the same list for\n"
+          + "each of them. They talk over UDP with -u alone, otherwise TCP"),
+      Flag(
+        "secret-file", value: "FILE",
+        help: "the cluster's secret, the same for all members; needed unless\n"
+          + "all are on loopback (make one with: openssl rand -base64 32)"),
       Flag(
         "insecure",
         help: "listen on other addresses than loopback without a password"),
@@ -155,6 +182,7 @@ struct ServeOptions {
       serve                             TCP on localhost, data in ./tuppence-data
       serve -t -u -p 7000               TCP and UDP on port 7000
       serve -s 0.0.0.0 --password-file /etc/tuppence/password
+      serve --id 1 --cluster 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003 --data ./m1
 
     signals: TERM or INT drains, forces and exits (a second one ends at once); HUP reopens the log.
     exit codes: 0 done; 2 usage; 65 damaged data; 66 data of a newer version; 71 address;

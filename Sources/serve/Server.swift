@@ -22,13 +22,15 @@ struct Server {
   func run() throws(Failure) -> ExitCode {
     let addresses = try Addresses.resolved(for: options)
     try Addresses.check(addresses, options)
+    let cluster = try options.membership?.options(secretFile: options.secretFile)
     let files = try openDirectory()
     let link = try listen(on: addresses)
     let wake = link.waker
     var passwords: Passwords?
     if let file = options.passwordFile { passwords = try Passwords(file: file, wake: wake) }
-    announce(link)
-    let nodeOptions = nodeOptions(link)
+    announce(link, cluster)
+    var nodeOptions = nodeOptions(link)
+    nodeOptions.cluster = cluster
     let disk = disk(on: files, wake: wake)
     var host = Host(
       link: link, disk: disk, options: nodeOptions, seed: systemRandomWord(), passwords: passwords)
@@ -118,11 +120,23 @@ struct Server {
     sockets.outputByteCountMax = max(sockets.outputByteCountMax, options.outputByteCountMax)
     sockets.datagrams.provesLoopback = options.udpProveLoopback
     sockets.datagrams.plainFrom = options.udpPlain ? .anywhere : .loopback
+    if let membership = options.membership {
+      prepareForPeers(&sockets, memberCount: membership.list.entries.count)
+    }
     do throws(ListenError) {
       return try SocketTransport(sockets)
     } catch {
       throw Failure(.address, error.description)
     }
+  }
+
+  /// Links between members carry the largest transaction, and from strangers no more than a hello.
+  private func prepareForPeers(_ sockets: inout SocketOptions, memberCount: Int) {
+    sockets.peersUseDatagrams = options.udp && !options.tcp
+    sockets.strangerMessageByteCountMax = Peers.strangerMessageByteCountMax
+    // A transaction names its keys once more, to lock them.
+    sockets.messageByteCountMax = 2 * databaseLimits.transactionByteCountMax + (1 << 20)
+    sockets.datagrams.peerCountMax = 2 * memberCount + Peers.strangerCountMax
   }
 
   private func nodeOptions(_ link: borrowing SocketTransport) -> NodeOptions {
@@ -153,12 +167,21 @@ struct Server {
 
   // MARK: The start line
 
-  private func announce(_ link: borrowing SocketTransport) {
+  private func announce(_ link: borrowing SocketTransport, _ cluster: ClusterOptions?) {
     let places =
       link.streamEndpoints.map { "\($0) tcp" } + link.datagramEndpoints.map { "\($0) udp" }
     log.notice(
       "serve \(tuppenceVersion) listening on \(places.joined(separator: ", ")); "
         + "data in \(options.dataDirectory); durability \(options.durability.rawValue)")
+    if let cluster {
+      let medium = link.options.peersUseDatagrams ? "UDP" : "TCP"
+      let secret = cluster.authenticator == nil ? "without a secret" : "with a secret"
+      log.notice(
+        "member \(cluster.ownID) of \(cluster.members.count) in cluster "
+          + "\(String(cluster.clusterID, radix: 16)), over \(medium), \(secret): "
+          + cluster.members.map { "\($0.id)=\($0.address)" }.joined(separator: ","))
+      log.notice("members do not agree on writes yet: this one keeps its own data")
+    }
     switch options.durability {
     case .always: break
     case .everySecond:

@@ -18,7 +18,7 @@ enum Rules {
     ("Sources/Client/", ["Base", "NetKit"]),
     (
       "Sources/serve/",
-      ["Base", "NetKit", "Store", "Node", "CLinux", "Glibc", "Synchronization"]
+      ["Base", "NetKit", "TPC", "Store", "Node", "CLinux", "Glibc", "Synchronization"]
     ),
     ("Sources/clie/", ["Base", "NetKit", "Client", "CLinux", "Glibc", "Synchronization"]),
     ("Tests/SimKit/", ["Base", "NetKit", "Store", "Node", "Client"]),
