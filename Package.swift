@@ -52,7 +52,7 @@ let package = Package(
       name: "TPCWorld", dependencies: ["Base", "TPC"], path: "Tests/TPCWorld",
       swiftSettings: settings),
     .executableTarget(
-      name: "explore", dependencies: ["Base", "TPCWorld"], path: "Tests/explore",
+      name: "explore", dependencies: ["Base", "TPC", "TPCWorld"], path: "Tests/explore",
       swiftSettings: settings),
     .testTarget(
       name: "TPCTests", dependencies: ["Base", "TPC", "TPCWorld"], exclude: ["Golden"],

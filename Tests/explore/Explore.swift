@@ -16,6 +16,9 @@ import TPCWorld
       case "--seed":
         guard let seed = words.popFirst().flatMap({ UInt64($0) }) else { usage() }
         show(seed)
+      case "--cost":
+        Cost.show()
+        exit(0)
       case "--script": script(words.popFirst() ?? "")
       case "--small":
         let count = words.popFirst().flatMap { Int($0) } ?? 100_000
@@ -37,6 +40,7 @@ import TPCWorld
   static func usage() -> Never {
     print("usage: explore [--mutant NAME] [--seeds A-B | --seed N | --mutants]")
     print("       explore --small STATES     all orders of small worlds, to a number of states")
+    print("       explore --cost             what the negotiator itself costs")
     print("       explore --script FILE      runs a script and prints what follows")
     exit(2)
   }
