@@ -80,7 +80,7 @@ struct Node: ~Copyable {
     self.now = now
     startedAt = now
     chance = Random(seed: seed)
-    peers = options.cluster.map { Peers($0) }
+    if let cluster = options.cluster { peers = Peers(cluster) }
     parser = RequestParser(bulkByteCountMax: options.database.valueByteCountMax)
     control.memoryByteCountMax = options.database.memoryByteCountMax
     datagramSession = .allocate(capacity: 1)
@@ -88,6 +88,7 @@ struct Node: ~Copyable {
       to: Session(
         link: .none, clientID: 0, endpoint: Endpoint(high: 0, low: 0, port: 0), at: now.instant,
         authenticated: false))
+    if let cluster = options.cluster { joinCluster(cluster) }
   }
 
   deinit {

@@ -116,7 +116,7 @@ struct NodeBench: ~Copyable {
     host.node.joinCluster(
       as: id, of: MemberSet((1...count).map { MemberID(UInt16($0)) }), epoch: Epoch(1),
       seed: UInt64(id.number))
-    host.node.cluster!.pointee.isConfirmed = true
+    host.node.cluster!.pointee.confirmed = host.node.cluster!.pointee.negotiator.members
     _ = host.turn()
     _ = host.turn()
   }

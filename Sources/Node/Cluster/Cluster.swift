@@ -37,10 +37,8 @@ struct Cluster: ~Copyable {
   var gatedOutbox = Outbox()
   /// What the negotiator wants to hear once it is durable, in rising order of marks.
   var tickets: [(mark: Mark, ticket: Ticket)] = []
-  /// Members that cannot be reached, with the last sign of life.
-  var silent: [(member: MemberID, name: String, since: Instant)] = []
-  /// Every other member has confirmed the membership since this one started: local reads are sound.
-  var isConfirmed = false
+  /// Members that have confirmed the membership since this one started.
+  var confirmed = MemberSet()
   var roundNumber: UInt64 = 0
   let hashKey: SipKey
   var counters = ClusterCounters()
@@ -70,6 +68,13 @@ struct Cluster: ~Copyable {
 }
 
 extension Cluster {
+  /// Every other member has confirmed the membership since this one started: local reads are sound.
+  var isConfirmed: Bool {
+    var known = confirmed
+    known.insert(negotiator.member)
+    return known.isSuperset(of: negotiator.members)
+  }
+
   /// Takes a round out of those under way.
   mutating func take(_ id: TransactionID) -> Round? {
     if let round = rounds.removeValue(forKey: id) { return round }

@@ -10,6 +10,19 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let cluster = node.cluster, node.database != nil else { return }
     node.concludeTurn(cluster)
     sendLateReplies(at: now)
+    if isMember { sendMessages(cluster, at: now) }
+  }
+
+  /// Sends the messages to other members that may leave.
+  private mutating func sendMessages(_ cluster: ClusterPointer, at now: Moment) {
+    while let (member, message) = cluster.pointee.freeOutbox.front(durable: .zero) {
+      send(message, to: member, at: now)
+      cluster.pointee.freeOutbox.dropFront()
+    }
+    while let (member, message) = cluster.pointee.gatedOutbox.front(durable: node.durable) {
+      send(message, to: member, at: now)
+      cluster.pointee.gatedOutbox.dropFront()
+    }
   }
 
   /// Hands the ledger to the negotiator, which asks about what is in doubt.

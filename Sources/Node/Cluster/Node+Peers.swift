@@ -6,10 +6,19 @@ import TPC
 // none.
 extension Node {
   /// A session with a member has begun, or it is heard again.
-  mutating func memberReachable(_ greeting: PeerGreeting) {}
+  mutating func memberReachable(_ greeting: PeerGreeting) {
+    guard let cluster else { return }
+    if greeting.epoch == cluster.pointee.negotiator.epoch {
+      cluster.pointee.confirmed.insert(greeting.member)
+    }
+    cluster.pointee.negotiator.reachable(greeting.member, true, at: now.instant)
+    cluster.pointee.mayUnblock = true
+  }
 
   /// A member was silent for too long.
-  mutating func memberUnreachable(_ member: MemberID) {}
+  mutating func memberUnreachable(_ member: MemberID) {
+    cluster?.pointee.negotiator.reachable(member, false, at: now.instant)
+  }
 
   /// True for a link to another member, or to who says to be one.
   func isPeer(_ link: LinkID) -> Bool {

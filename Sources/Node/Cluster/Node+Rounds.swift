@@ -336,13 +336,18 @@ extension Node {
     return answerUnlessNew(standing(of: id))
   }
 
+  /// Who cannot be reached, and for how long; nil when everybody can.
+  private var absentMember: String? {
+    switch peers {
+    case .some(let peers): peers.firstAbsence(at: now.instant)
+    case .none: nil
+    }
+  }
+
   /// Why the cluster cannot take a command now, or nil.
   private func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> String? {
-    if let silent = cluster.pointee.silent.first, access.changes {
-      let tenths = (now.instant - silent.since).nanos / 100_000_000
-      let time = "\(tenths / 10).\(tenths % 10)"
-      return
-        "UNAVAILABLE member \(silent.member) (\(silent.name)) silent for \(time) s (not-applied)"
+    if access.changes, let absence = absentMember {
+      return "UNAVAILABLE \(absence) (not-applied)"
     }
     if !cluster.pointee.isConfirmed {
       return "UNAVAILABLE this member waits until every other one has confirmed the membership "

@@ -200,6 +200,13 @@ extension Node {
 
 // The start, and what goes on by itself.
 extension Node {
+  /// Makes this node the member that the options say; before the first turn.
+  mutating func joinCluster(_ options: ClusterOptions) {
+    joinCluster(
+      as: options.ownID, of: MemberSet(options.members.map { $0.id }), epoch: options.epoch,
+      seed: options.nonceKey.k0 ^ options.nonceKey.k1)
+  }
+
   /// Makes this node a member; before the first turn.
   mutating func joinCluster(
     as member: MemberID, of members: MemberSet, epoch: Epoch, seed: UInt64,
