@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Puts random values through serve and clie over UDP, then over TCP, kills the server, starts it
-# again and reads everything back. Everything is asserted.
+# again and reads everything back; then random transactions through a cluster of three, of which one
+# member is killed and started again. Everything is asserted.
 #
-#   ./test.sh [N] [SEED]     N random operations a transport (300), from a seed (drawn)
+#   ./test.sh [N] [SEED]     N random operations a transport (300), N/5 transactions; from a seed
 #
 # Builds what it needs (release). Prints one line and exits 0, or says what differed and exits 1.
 # TUPPENCE_SERVE and TUPPENCE_CLIE name programs to use instead of built ones.
@@ -26,6 +27,8 @@ checks=0
 server=
 mode=
 port=
+cluster=
+declare -a members=() ports=()
 
 # --- The end ---------------------------------------------------------------------------------
 
@@ -39,6 +42,7 @@ stop_server() { # stop_server SIGNAL: ends the server and sets $ended to its exi
 finish() {
   local status=$?
   [ -z "$server" ] || stop_server KILL
+  for server in "${members[@]}"; do [ -z "$server" ] || stop_server KILL; done
   if [ "$status" = 0 ]; then rm -rf "$work"; else echo "test.sh: files are kept in $work" >&2; fi
 }
 trap finish EXIT
@@ -52,6 +56,9 @@ fail() {
     echo "--- the end of the server's log:" >&2
     tail -n 20 "$work/serve.log" >&2
   fi
+  for log in "$work"/member*.log; do
+    [ ! -e "$log" ] || { echo "--- the end of $log:" >&2; tail -n 12 "$log" >&2; }
+  done
   exit 1
 }
 
@@ -83,6 +90,13 @@ ask() {
   if [ $# -ge 2 ]; then arguments+=(-k "$2"); fi
   if [ $# -ge 3 ]; then arguments+=(-v "$3"); fi
   answer=$("$clie" "${arguments[@]}" 2> "$work/words")
+  status=$?
+  words=$(< "$work/words")
+}
+
+# execute WORD...: a command of the server.
+execute() {
+  answer=$("$clie" "-$mode" -s 127.0.0.1 -p "$port" -o exec "$@" 2> "$work/words")
   status=$?
   words=$(< "$work/words")
 }
@@ -234,10 +248,119 @@ run() { # run MODE: u or t
   checks=$((checks + 2))
 }
 
+# --- A cluster -------------------------------------------------------------------------------
+
+free_port() { # sets $port to one where nobody listens
+  while :; do
+    port=$((20000 + SRANDOM % 12000))
+    # shellcheck disable=SC2188
+    (: < "/dev/tcp/127.0.0.1/$port") 2> /dev/null || return 0
+  done
+}
+
+start_member() { # start_member ID
+  "$serve" --id "$1" --cluster "$cluster" -s 127.0.0.1 -p "${ports[$1]}" --data "$work/member$1" \
+    -l debug >> "$work/member$1.log" 2>&1 < /dev/null &
+  members[$1]=$!
+}
+
+use_member() { port=${ports[$1]}; }
+
+# wait_for_members: until every member reaches every other one.
+wait_for_members() {
+  local id turn
+  for id in 1 2 3; do
+    use_member "$id"
+    for ((turn = 0; ; turn++)); do
+      execute INFO cluster
+      [[ $answer != *members_reachable:3* ]] || break
+      [ "$turn" -lt 200 ] || fail "member $id does not reach the others: $answer $words"
+      sleep 0.05
+    done
+  done
+}
+
+# transaction ID: two random values and a counter, at one member, all or nothing.
+transaction() {
+  local a=a$((RANDOM % 20)) b=b$((RANDOM % 20)) one two
+  one=$(openssl rand -base64 32) two=$(openssl rand -base64 32)
+  use_member "$1"
+  answer=$(printf '%s\n' "put $a $one" "put $b $two" "incr transactions" \
+    | "$clie" "-$mode" -s 127.0.0.1 -p "$port" -o txn 2> "$work/words")
+  status=$?
+  words=$(< "$work/words")
+  [ "$status" = 0 ] || fail "a transaction at member $1: exit code $status, $answer $words"
+  checks=$((checks + 1))
+  model[$a]=$one model[$b]=$two
+  committed=$((committed + 1))
+}
+
+expect_equal_members() {
+  local id key
+  for id in 1 2 3; do
+    use_member "$id"
+    expect 0 "$committed" get transactions
+    for key in "${!model[@]}"; do expect 0 "${model[$key]}" get "$key"; done
+    execute DBSIZE
+    [ "$answer" = $((${#model[@]} + 1)) ] || fail "member $id has $answer keys $words"
+  done
+}
+
+run_cluster() {
+  local id n before=$((count / 10 + 1))
+  mode=t
+  model=()
+  committed=0
+  for id in 1 2 3; do
+    free_port
+    ports[id]=$port
+    cluster+=${cluster:+,}$id=127.0.0.1:$port
+  done
+  for id in 1 2 3; do start_member "$id"; done
+  wait_for_members
+  for ((n = 0; n < before; n++)); do transaction $((RANDOM % 3 + 1)); done
+  # One member is killed; nothing is written without it, and everything goes on once it is back.
+  local victim=$((RANDOM % 3 + 1)) other
+  other=$((victim % 3 + 1))
+  server=${members[victim]}
+  members[victim]=
+  stop_server KILL
+  use_member "$other"
+  for ((n = 0; n < 100; n++)); do
+    ask put while-down value
+    [ "$status" != 6 ] || break
+    [ "$status" = 4 ] || fail "a put without member $victim: exit code $status, $answer $words"
+    sleep 0.05
+  done
+  [[ $words == *"member $victim"*not-applied* ]] || fail "a put without member $victim: $words"
+  expect 0 "$committed" get transactions
+  start_member "$victim"
+  wait_for_members
+  for ((n = 0; n < before; n++)); do transaction $((RANDOM % 3 + 1)); done
+  expect_equal_members
+  for id in 1 2 3; do
+    server=${members[id]}
+    members[id]=
+    stop_server TERM
+    [ "$ended" = 0 ] || fail "member $id ended with $ended after SIGTERM"
+  done
+  # All of it is on the disks.
+  for id in 1 2 3; do start_member "$id"; done
+  wait_for_members
+  expect_equal_members
+  for id in 1 2 3; do
+    server=${members[id]}
+    members[id]=
+    stop_server TERM
+  done
+  checks=$((checks + 4))
+}
+
 declare -A model=()
 declare -a sizes=()
 run u
 run t
+run_cluster
 [ -z "$(jobs -rp)" ] || fail "processes are left: $(jobs -rp)"
-echo "test.sh: passed over UDP and TCP: $checks checks, N=$count, seed=$seed," \
+echo "test.sh: passed over UDP and TCP, and with three members: $checks checks, N=$count, seed=$seed," \
   "$((SECONDS - started)) s"
