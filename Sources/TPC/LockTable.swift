@@ -187,6 +187,26 @@ struct LockTable {
     return found
   }
 
+  /// Who keeps `id` from locking the name; nil: nobody. `id` nil: a transaction that is yet to
+  /// begin, younger than all. Counts as `obstacle` does: holders, and older ones that wait.
+  func blocker(
+    of bytes: UnsafeRawBufferPointer, isOperation: Bool, _ mode: LockMode, for id: TransactionID?
+  ) -> TransactionID? {
+    guard count > 0 else { return nil }
+    let hash = hash(bytes, isOperation: isOperation)
+    var index = buckets[Int(truncatingIfNeeded: hash) & (buckets.count - 1)]
+    while index >= 0 {
+      let node = nodes[Int(index)]
+      index = node.next
+      guard node.hash == hash, (node.flags | mode.rawValue) & 1 == 1,
+        isSame(node, bytes, isOperation: isOperation),
+        let owner = owners[Int(node.owner)], owner.id != id
+      else { continue }
+      guard owner.isWaiting, let id, id < owner.id else { return owner.id }
+    }
+    return nil
+  }
+
   // MARK: Parts
 
   @inline(__always)

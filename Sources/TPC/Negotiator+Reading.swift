@@ -11,6 +11,24 @@ extension Negotiator {
     locks.holder(key, isOperation: false)?.mode
   }
 
+  /// Who keeps a transaction from locking a key: who holds it, or waits for it and is older. `id`:
+  /// the transaction, nil for one that is yet to begin.
+  public func blocker(
+    of key: UnsafeRawBufferPointer, _ mode: LockMode, for id: TransactionID?
+  ) -> TransactionID? {
+    locks.blocker(of: key, isOperation: false, mode, for: id)
+  }
+
+  /// As for a key.
+  public func blocker(
+    of operation: OperationID, _ mode: LockMode, for id: TransactionID?
+  ) -> TransactionID? {
+    var pair = (operation.high.bigEndian, operation.low.bigEndian)
+    return withUnsafeBytes(of: &pair) {
+      locks.blocker(of: $0, isOperation: true, mode, for: id)
+    }
+  }
+
   /// Who has locked a key; of several readers any.
   public func holder(_ key: UnsafeRawBufferPointer) -> TransactionID? {
     locks.holder(key, isOperation: false)?.id

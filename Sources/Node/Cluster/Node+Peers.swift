@@ -35,7 +35,9 @@ extension Node {
   func clusterLines() -> [(String, String)] {
     let none = [("cluster_enabled", "0")]
     switch peers {
-    case .some(let peers): return none + Self.lines(peers, at: now.instant)
+    case .some(let peers):
+      let transactions = cluster.map { transactionLines($0) } ?? []
+      return none + Self.lines(peers, at: now.instant) + transactions
     case .none: return none
     }
   }

@@ -198,26 +198,28 @@ extension Node {
   ) -> Bool? {
     let database = database.unsafelyUnwrapped
     let isRenewing = isRenewing(cluster)
-    var holder: TransactionID?
     var touchesRound = false
     var isDue = false
     visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
-      if holder == nil {
-        holder = cluster.pointee.holder(
-          of: key, forChange: access.changes, isRenewing: isRenewing)
-      }
       if let open = cluster.pointee.open, open.keys.contains(key) { touchesRound = true }
       if !isDue, database.pointee.isDue(key) { isDue = true }
     }
-    if holder == nil { holder = cluster.pointee.holderOfAll(access) }
+    if let open = cluster.pointee.open, open.keys.count > 0, access.isWhole { touchesRound = true }
+    let joins = access.changes || touchesRound || isRenewing || isInOpenRound(session, cluster)
+    var holder = cluster.pointee.holderOfAll(access, joins: joins)
+    visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, isWritten in
+      if holder == nil {
+        holder = cluster.pointee.holder(of: key, isWritten: isWritten, joins: joins)
+      }
+    }
     if let id = operationID, holder == nil {
-      holder = cluster.pointee.negotiator.holder(operation: id)
+      holder = cluster.pointee.negotiator.blocker(
+        of: id, .write, for: cluster.pointee.open?.id)
     }
     if let holder {
       block(on: holder, session, cluster)
       return nil
     }
-    if let open = cluster.pointee.open, open.keys.count > 0, access.isWhole { touchesRound = true }
     if isDue, !isRenewing, !touchesRound {
       // Its removal is a change of this node alone, outside of any round.
       closeRound()
@@ -302,7 +304,11 @@ extension Node {
       return fail(refusal)
     }
     let isOpen = cluster.pointee.open?.operations.contains(id) ?? false
-    if let holder = cluster.pointee.negotiator.holder(operation: id) {
+    let holder =
+      seals
+      ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
+      : cluster.pointee.negotiator.holder(operation: id)
+    if let holder {
       if seals { return block(on: holder, session, cluster) }
       return output.reply(bulk: "in-doubt")
     }
@@ -358,28 +364,35 @@ extension Node {
 }
 
 extension Cluster {
-  /// Who keeps a command from using a key now; nil: nobody.
+  /// Who keeps a command from using a key now; nil: nobody. A command that joins the open round
+  /// will lock it; one that does not only reads what is committed.
   func holder(
-    of key: UnsafeRawBufferPointer, forChange: Bool, isRenewing: Bool
+    of key: UnsafeRawBufferPointer, isWritten: Bool, joins: Bool
   ) -> TransactionID? {
-    if negotiator.lockCount > 0, let mode = negotiator.isLocked(key), forChange || mode == .write {
+    guard joins else {
+      guard negotiator.lockCount > 0, negotiator.isLocked(key) == .write else { return nil }
       return negotiator.holder(key)
     }
+    if let blocker = negotiator.blocker(of: key, isWritten ? .write : .read, for: open?.id) {
+      return blocker
+    }
     // Those that have lost a conflict before go first.
-    guard forChange, !isRenewing, !renewals.isEmpty else { return nil }
+    guard open?.id == nil, !renewals.isEmpty else { return nil }
     return renewals.first { $0.keys.contains(key) }?.id
   }
 
   /// Who keeps a command from using the table as a whole.
-  mutating func holderOfAll(_ access: Node.Access) -> TransactionID? {
-    guard negotiator.lockCount > 0 else { return nil }
-    if access.changesAll {
-      // Nothing new is begun meanwhile, so that its turn comes.
-      wholeIsWanted = true
+  mutating func holderOfAll(_ access: Node.Access, joins: Bool) -> TransactionID? {
+    guard joins else {
+      guard negotiator.isLocked(operation: Self.allKeys) == .write else { return nil }
       return negotiator.holder(operation: Self.allKeys)
     }
-    let isLocked = negotiator.isLocked(operation: Self.allKeys) == .write
-    guard isLocked || wholeIsWanted && access.changes else { return nil }
-    return negotiator.holder(operation: Self.allKeys)
+    let mode: LockMode = access.changesAll || open?.changesAll == true ? .write : .read
+    let blocker = negotiator.blocker(of: Self.allKeys, mode, for: open?.id)
+    if access.changesAll, blocker != nil { wholeIsWanted = true }
+    if blocker == nil, wholeIsWanted, !access.changesAll, open == nil {
+      return negotiator.holder(operation: Self.allKeys)
+    }
+    return blocker
   }
 }

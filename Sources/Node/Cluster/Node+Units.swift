@@ -216,6 +216,7 @@ extension Node {
     let hashKey = SipKey(k0: random.next(), k1: random.next())
     var options = options
     options.hashKey = hashKey
+    options.tracesSteps = true
     let place = ClusterPointer.allocate(capacity: 1)
     place.initialize(
       to: Cluster(

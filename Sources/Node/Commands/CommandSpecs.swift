@@ -283,6 +283,10 @@ extension CommandSpec {
       since: "0.1.0",
       summary: "Tells what became of an id; SEAL ends it."),
     CommandSpec(
+      name: "trace", command: .trace, arity: -1, flags: [.admin], group: "tuppence",
+      since: "0.2.0",
+      summary: "Shows the last steps of two-phase commit at this member."),
+    CommandSpec(
       name: "cas", command: .cas, arity: 4, flags: [.write, .denyOOM, .fast],
       firstKey: 1, lastKey: 1, step: 1, group: "tuppence", since: "0.1.0",
       summary: "Sets the value if the key has the version."),

@@ -56,6 +56,7 @@ extension Node {
     case .unwatch: unwatch(session)
     case .once: once(session)
     case .outcome: outcome()
+    case .trace: trace()
     case .echo: output.reply(bulk: parser.arguments[1])
     case .hello: hello(session)
     case .auth: auth(session)
