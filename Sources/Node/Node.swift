@@ -71,6 +71,8 @@ struct Node: ~Copyable {
   private var nextTicket: UInt64 = 1
   let datagramSession: SessionPointer
   var inputByteCount = 0
+  /// Bytes of commands queued between MULTI and EXEC, and of watched keys, of all sessions.
+  var queuedByteCount = 0
 
   init(
     options: NodeOptions, seed: UInt64, passwords: (any PasswordChecker)?, at now: Moment
@@ -117,7 +119,10 @@ struct Node: ~Copyable {
   }
 
   mutating func closed(_ link: LinkID) {
-    if let session = sessions[link] { inputByteCount -= session.pointee.tail.buffer.count }
+    if let session = sessions[link] {
+      inputByteCount -= session.pointee.tail.buffer.count
+      queuedByteCount -= session.pointee.countedByteCount
+    }
     sessions.remove(link)
   }
 
@@ -258,9 +263,12 @@ struct Node: ~Copyable {
 
   /// So much waits for the disk that no further command is executed in this turn: a short command
   /// can make a long record.
+  ///
+  /// So also while too many replies wait at the gate, which opens as the disk goes on.
   var isLogFull: Bool {
     guard let database else { return false }
-    return database.pointee.log.pendingByteCount > NodeOptions.pendingLogByteCountMax
+    return gate.byteCount > NodeOptions.gateByteCountMax
+      || database.pointee.log.pendingByteCount > NodeOptions.pendingLogByteCountMax
   }
 
   /// What one session executes in one go.
@@ -354,6 +362,11 @@ struct Node: ~Copyable {
     resp = session.pointee.resp
     session.pointee.commandCount &+= 1
     dispatch(session)
+    if session.pointee.countedByteCount > 0 || session.pointee.queue != nil
+      || !session.pointee.watches.isEmpty
+    {
+      queuedByteCount += session.pointee.recount()
+    }
     if let cluster, settleUnit(session, from: start, cluster) { return }
     if session.pointee.replies != .on, !session.pointee.stall.answersLate {
       muffle(session, from: start)

@@ -16,6 +16,9 @@ public struct NodeOptions: Sendable {
   /// Unfinished input of all connections together, in bytes; above it the connection that passes it
   /// is closed.
   public var inputByteCountMax = 1 << 30
+  /// Commands queued between MULTI and EXEC, and watched keys, of all connections together, in
+  /// bytes; above it no more are taken.
+  public var queuedByteCountMax = 1 << 30
   /// True when clients must authenticate first.
   public var requiresPassword = false
   /// Bare datagrams are served from anywhere (reads only); otherwise from loopback only.
@@ -53,6 +56,9 @@ public struct NodeOptions: Sendable {
   /// Bytes of records not handed to the disk yet above which no more commands are executed: the
   /// disk is slower than the clients, or held up. One command's records may come on top.
   static let pendingLogByteCountMax = 2 << 20
+  /// Replies waiting at the gate, in bytes, above which no more commands are executed until some
+  /// have left. One turn's replies may come on top.
+  static let gateByteCountMax = 512 << 20
   /// UDP requests that wait for a password check at once.
   static let waitingRequestCountMax = 64
   /// A key, in bytes.

@@ -50,6 +50,22 @@ struct Session {
   /// Its next command goes in a round of its own.
   var isAlone = false
 
+  /// What of its queue and watches is counted in `Node.queuedByteCount`.
+  var countedByteCount = 0
+  var countedWatchCount = 0
+  private var watchByteCount = 0
+
+  /// Counts queue and watches anew; returns by how many bytes they have grown.
+  mutating func recount() -> Int {
+    if watches.count != countedWatchCount {
+      countedWatchCount = watches.count
+      watchByteCount = watches.reduce(0) { $0 + $1.key.count + Watch.overheadByteCount }
+    }
+    let byteCount = (queue?.byteCount ?? 0) + watchByteCount
+    defer { countedByteCount = byteCount }
+    return byteCount - countedByteCount
+  }
+
   /// Nothing of what it sent is still to be executed or answered.
   var isIdle: Bool { heldCount == 0 && !isReady && stall == .none }
 
@@ -100,6 +116,9 @@ enum Stall: Equatable {
 
 /// A key that must not change before EXEC, and the version it had; nil: it was absent.
 struct Watch {
+  /// What a watch costs besides its key's bytes.
+  static var overheadByteCount: Int { 64 }
+
   var key: [UInt8]
   var version: Stamp?
 }

@@ -33,6 +33,11 @@ public struct WorkBuilder: ~Copyable {
     withUnsafeBytes(of: &pair) { add(name: $0, isOperation: true, mode) }
   }
 
+  /// At most so many bytes the work will have.
+  public var byteCount: Int {
+    Work.headerByteCount + nameBytes.count + 3 * names.count + body.count
+  }
+
   /// Makes the work and empties the builder; nil when it is over the bounds of `Work`.
   ///
   /// - Complexity: O(n log n) in the names.
@@ -40,7 +45,7 @@ public struct WorkBuilder: ~Copyable {
     defer { removeAll() }
     sortNames()
     var out: [UInt8] = []
-    let roomy = Work.headerByteCount + nameBytes.count + 3 * names.count + body.count
+    let roomy = byteCount
     guard names.count <= Work.nameCountMax, roomy <= Work.byteCountMax else { return nil }
     out.reserveCapacity(roomy)
     out.append(contentsOf: repeatElement(0, count: Work.headerByteCount))

@@ -180,7 +180,6 @@ struct Server {
         "member \(cluster.ownID) of \(cluster.members.count) in cluster "
           + "\(String(cluster.clusterID, radix: 16)), over \(medium), \(secret): "
           + cluster.members.map { "\($0.id)=\($0.address)" }.joined(separator: ","))
-      log.notice("members do not agree on writes yet: this one keeps its own data")
     }
     switch options.durability {
     case .always: break

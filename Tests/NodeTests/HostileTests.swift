@@ -207,6 +207,34 @@ import Testing
     #expect(bench.ask("GETRANGE k0 0 0", on: link) == "$1;\0")
   }
 
+  @Test func `What all connections queue and watch is bounded together`() {
+    var options = NodeOptions()
+    options.queuedByteCountMax = 1_000
+    var bench = NodeBench(options: options)
+    let value = String(repeating: "v", count: 200)
+    let links = (0..<4).map { _ in bench.connect() }
+    for link in links[0..<3] { #expect(bench.ask("MULTI", on: link) == "+OK") }
+    #expect(bench.ask("SET a \(value)\(value)", on: links[0]) == "+QUEUED")
+    #expect(bench.ask("SET a \(value)\(value)", on: links[1]) == "+QUEUED")
+    #expect(bench.ask("SET a \(value)", on: links[2]).hasPrefix("-ERR the transactions"))
+    #expect(bench.ask("EXEC", on: links[2]).hasPrefix("-EXECABORT"))
+    // What one gives up another may use: by ending its transaction, or its connection.
+    #expect(bench.ask("DISCARD", on: links[0]) == "+OK")
+    #expect(bench.ask("WATCH \(value)\(value) b c d e f g", on: links[3]) == "+OK")
+    #expect(bench.ask("MULTI", on: links[2]) == "+OK")
+    #expect(bench.ask("SET a \(value)", on: links[2]).hasPrefix("-ERR the transactions"))
+    #expect(bench.ask("WATCH h", on: links[0]).hasPrefix("-ERR the transactions"))
+    bench.host.link.events.append((.closed(links[3], .closed), []))
+    bench.run()
+    #expect(bench.ask("DISCARD", on: links[2]) == "+OK")
+    #expect(bench.ask("MULTI", on: links[2]) == "+OK")
+    #expect(bench.ask("SET a \(value)", on: links[2]) == "+QUEUED")
+    #expect(bench.ask("EXEC", on: links[1]) == "*1;+OK")
+    #expect(bench.ask("EXEC", on: links[2]) == "*1;+OK")
+    #expect(bench.ask("UNWATCH", on: links[0]) == "+OK")
+    #expect(bench.host.node.queuedByteCount == 0)
+  }
+
   @Test func `Queued arguments without bytes count too`() {
     var options = NodeOptions()
     options.database.transactionByteCountMax = 1_000

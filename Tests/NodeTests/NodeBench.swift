@@ -14,6 +14,8 @@ struct ScriptTransport: Transport, ~Copyable {
   var isListening = true
 
   var messageByteCountMax: Int { 1 << 20 }
+  var peerLimit = 64 << 20
+  var peerMessageByteCountMax: Int { peerLimit }
   var deadline: Instant { .never }
   /// When the last `wait` would have ended without an event.
   var lastDeadline = Instant.zero

@@ -41,6 +41,8 @@ struct Cluster: ~Copyable {
   var confirmed = MemberSet()
   var roundNumber: UInt64 = 0
   let hashKey: SipKey
+  /// What a message to a member may hold; told by Host.
+  var messageByteCountMax = Int.max
   var counters = ClusterCounters()
   /// The changes of the round that is being closed, and what is made of them; reused.
   var changes = ByteBuffer()
@@ -56,6 +58,8 @@ struct Cluster: ~Copyable {
 
   /// Bytes of commands above which a round is closed and the next one opened.
   static var roundByteCountMax: Int { 512 << 10 }
+  /// Bytes of a message besides one transaction's work.
+  static var messageOverheadByteCount: Int { 1_024 }
   /// Commands of one round.
   static var roundUnitCountMax: Int { 4_096 }
   /// Rounds under way at once; above it commands wait.

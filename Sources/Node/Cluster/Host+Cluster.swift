@@ -8,6 +8,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// Ends the turn's rounds, answers those that were decided, and sends what may leave.
   mutating func concludeClusterTurn(at now: Moment) {
     guard let cluster = node.cluster, node.database != nil else { return }
+    cluster.pointee.messageByteCountMax = link.peerMessageByteCountMax
     node.concludeTurn(cluster)
     sendLateReplies(at: now)
     if isMember { sendMessages(cluster, at: now) }

@@ -63,12 +63,17 @@ extension Node {
 
   /// Hands a round to the negotiator: the first attempt of a transaction, or the next one.
   private mutating func begin(_ round: Round, _ stamp: Stamp, _ cluster: ClusterPointer) {
-    guard let database, let work = work(of: round, stamp, cluster) else {
-      return refuse(round, Self.text(of: .transactionTooLarge), cluster)
-    }
+    guard let database else { return }
     var resource = storeResource(database)
+    if let id = round.id { cluster.pointee.rounds[id] = round }
+    guard let work = work(of: round, stamp, cluster) else {
+      guard let id = round.id else {
+        return refuse(round, Self.text(of: .transactionTooLarge), cluster)
+      }
+      return cluster.pointee.negotiator.abandon(
+        id, .invalid, at: now.instant, &resource, &cluster.pointee.effects)
+    }
     if let id = round.id {
-      cluster.pointee.rounds[id] = round
       if cluster.pointee.changes.isEmpty, round.operations.isEmpty {
         round.deliversOnAbort = true
         return cluster.pointee.negotiator.abandon(
@@ -113,6 +118,13 @@ extension Node {
     for id in round.operations { cluster.pointee.builder.add(operation: id) }
     cluster.pointee.builder.body.append(workOperations: round.operations)
     cluster.pointee.builder.body.append(cluster.pointee.changes.bytes)
+    guard
+      cluster.pointee.builder.byteCount + Cluster.messageOverheadByteCount
+        <= cluster.pointee.messageByteCountMax
+    else {
+      cluster.pointee.builder.removeAll()
+      return nil
+    }
     return cluster.pointee.builder.finish()
   }
 

@@ -217,6 +217,9 @@ extension Node {
     var options = options
     options.hashKey = hashKey
     options.tracesSteps = true
+    // Below what a link carries, over UDP too; one item may be larger
+    // (`Cluster.messageByteCountMax`).
+    options.messageByteCountMax = Cluster.roundByteCountMax
     let place = ClusterPointer.allocate(capacity: 1)
     place.initialize(
       to: Cluster(

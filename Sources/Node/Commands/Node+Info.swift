@@ -91,7 +91,7 @@ extension Node {
 
   private func ownLines() -> Lines {
     [
-      ("mode", "alone"), ("data_directory", options.dataDirectory),
+      ("mode", cluster == nil ? "alone" : "tpc"), ("data_directory", options.dataDirectory),
       ("outcomes_age_seconds", String(options.database.outcomesAgeMillis / 1_000)),
       ("outcomes_horizon_millis", String(database?.pointee.horizonMillis ?? 0)),
       ("outcomes_duplicates_answered", String(counters.duplicates)),

@@ -19,12 +19,20 @@ extension Node {
       session.pointee.queue!.failed = true
       return fail(Self.text(of: .transactionTooLarge))
     }
+    guard queuedByteCount + byteCount <= options.queuedByteCountMax else {
+      session.pointee.queue!.failed = true
+      return fail(Self.queuesAreFull)
+    }
     for index in 0..<parser.arguments.count {
       session.pointee.queue!.bytes.append(contentsOf: parser.arguments[index])
       session.pointee.queue!.argumentLengths.append(Int32(parser.arguments[index].count))
     }
     session.pointee.queue!.argumentCounts.append(Int32(parser.arguments.count))
     output.append("+QUEUED\r\n")
+  }
+
+  private static var queuesAreFull: String {
+    "ERR the transactions and watches of all connections together are too large (not-applied)"
   }
 
   mutating func discard(_ session: SessionPointer) {
@@ -166,6 +174,7 @@ extension Node {
     else {
       return fail("ERR more than \(NodeOptions.watchCountMax) watched keys")
     }
+    guard queuedByteCount <= options.queuedByteCountMax else { return fail(Self.queuesAreFull) }
     for index in 1..<parser.arguments.count {
       let key = parser.arguments[index]
       let version = lookup(key)?.version

@@ -216,6 +216,16 @@ import Testing
     #expect(cluster[2].bench.host.node.cluster!.pointee.negotiator.inDoubt.isEmpty)
   }
 
+  @Test func whatNoMessageCarriesIsRefused() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    let large = String(repeating: "v", count: 60_000)
+    cluster[1].bench.host.link.peerLimit = 50_000
+    let reply = cluster.ask(1, link, "SET a \(large)")
+    #expect(reply == "-ERR transaction exceeds its bound of bytes or operations")
+    #expect(cluster.ask(1, link, "SET a 1") == "+OK")
+  }
+
   @Test func flushallGetsItsTurnUnderLoad() {
     let cluster = ClusterBench()
     let writers = (0..<4).map { _ in cluster.connect(1) }
