@@ -33,7 +33,7 @@ let package = Package(
       name: "clie", dependencies: ["Base", "CLinux", "NetKit", "Client"],
       swiftSettings: settings),
     .target(
-      name: "SimKit", dependencies: ["Base", "NetKit", "Store", "Node", "Client"],
+      name: "SimKit", dependencies: ["Base", "NetKit", "Store", "TPC", "Node", "Client"],
       path: "Tests/SimKit", swiftSettings: settings),
     .executableTarget(
       name: "simulate", dependencies: ["Base", "SimKit"], path: "Tests/simulate",

@@ -27,6 +27,21 @@
     /// Commands are executed before the password was given.
     case openDoor = "open-the-door"
 
+    // In a member of a cluster, found by the clusters of `simulate`.
+
+    /// Reads at the coordinator do not wait for its own prepared transactions.
+    case readAtCoordinator = "read-not-waiting-at-the-coordinator"
+    /// A round is answered when it is begun.
+    case replyBeforeDecision = "reply-before-decision"
+    /// The ids of a round's commands are neither locked nor compared.
+    case operationNotInWork = "operation-id-not-in-work"
+    /// Keys that are only read are not locked.
+    case readsNotLocked = "reads-not-locked"
+    /// Messages that claim a force leave without it.
+    case memberGateOpen = "gate-to-members-open"
+    /// After a restart the negotiator gets none of its notes back.
+    case forgetNotes = "forget-notes-at-restart"
+
     // In TPC, found by `explore`.
 
     /// Votes and answers do not wait until what they say is durable.
@@ -74,6 +89,9 @@
       .restartedCoordinatorTimesOut, .queuedGrantedUnchecked, .unlockByKey,
       .operationNotInPrepare, .acceptOldEpoch, .inquiryUngated,
     ]
+
+    /// Those of a member that seeds 1-200 of the simulator have not shown yet.
+    public static let notFoundYet: [Mutant] = [.readAtCoordinator, .readsNotLocked]
 
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?

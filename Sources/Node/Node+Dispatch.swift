@@ -76,7 +76,7 @@ extension Node {
     }
     if cluster != nil {
       // Not recorded: every member would have to agree to it.
-      if let id = operationID, !answerUnlessNew(standing(of: id)) { return }
+      if let id = operationID, !answerUnlessNew(standing(of: id, session)) { return }
       return fail(refusal.text(isCertain: operationID == nil))
     }
     if let id = operationID, !admit(id) { return }

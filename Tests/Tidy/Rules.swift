@@ -21,7 +21,7 @@ enum Rules {
       ["Base", "NetKit", "TPC", "Store", "Node", "CLinux", "Glibc", "Synchronization"]
     ),
     ("Sources/clie/", ["Base", "NetKit", "Client", "CLinux", "Glibc", "Synchronization"]),
-    ("Tests/SimKit/", ["Base", "NetKit", "Store", "Node", "Client"]),
+    ("Tests/SimKit/", ["Base", "NetKit", "Store", "TPC", "Node", "Client"]),
   ]
 
   static let importsPointDown: Rule = { file in

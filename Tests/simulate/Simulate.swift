@@ -5,11 +5,12 @@ import SimKit
 /// Runs seeds of the simulator: `simulate --help`.
 @main enum Simulate {
   static let help = """
-    usage: simulate [--seeds A-B | --seed N [--trace] | --minutes M | --mutants]
+    usage: simulate [--seeds A-B | --seed N [--trace] | --minutes M | --mutants] [--members N]
 
       --seeds A-B   run these seeds (default 1-200)
       --seed N      run one; with --trace every step is a line
       --minutes M   run seeds from a start taken of the clock, as many as fit
+      --members N   clusters of N; 1: one node. Otherwise the seed draws which
       --mutants     in a build with -Xswiftc -DMUTANTS: find each planted bug within seeds 1-200
       --mutant X    run with the planted bug X (same build)
 
@@ -35,8 +36,8 @@ import SimKit
     #endif
     switch command.mode {
     case .help: print(help)
-    case .seeds(let seeds): run(seeds, prints: command.traces)
-    case .minutes(let minutes): run(minutes: minutes)
+    case .seeds(let seeds): run(seeds, command)
+    case .minutes(let minutes): run(minutes: minutes, command)
     case .mutants: exit(Mutants.findAll(command.program) ? 0 : 1)
     }
   }
@@ -47,20 +48,20 @@ import SimKit
     exit(2)
   }
 
-  private static func run(_ seeds: ClosedRange<UInt64>, prints: Bool) {
+  private static func run(_ seeds: ClosedRange<UInt64>, _ command: Command) {
     var total = SimulationStatistics()
-    for seed in seeds { runOne(seed, prints: prints, &total) }
+    for seed in seeds { runOne(seed, command, &total) }
     checkDecided(total)
     print("seeds \(seeds.lowerBound)-\(seeds.upperBound) passed\n\(total.text)")
   }
 
-  private static func run(minutes: Int) {
+  private static func run(minutes: Int, _ command: Command) {
     var total = SimulationStatistics()
     let start = time(nil)
     let first = UInt64(start) * 1_000
     var seed = first
     while time(nil) < start + minutes * 60 {
-      runOne(seed, prints: false, &total)
+      runOne(seed, command, &total)
       seed += 1
     }
     checkDecided(total)
@@ -75,10 +76,12 @@ import SimKit
   }
 
   /// Runs one seed; ends the process when it fails. The seed is said first, for a trap says nothing.
-  private static func runOne(_ seed: UInt64, prints: Bool, _ total: inout SimulationStatistics) {
-    print("seed \(seed)", terminator: prints ? "\n" : " ")
+  private static func runOne(
+    _ seed: UInt64, _ command: Command, _ total: inout SimulationStatistics
+  ) {
+    print("seed \(seed)", terminator: command.traces ? "\n" : " ")
     fflush(nil)
-    let result = Simulation.run(seed: seed, prints: prints)
+    let result = Simulation.run(seed: seed, members: command.members, prints: command.traces)
     total += result.statistics
     guard let failure = result.failure else {
       let undecided = result.statistics.undecidedHistories
@@ -102,6 +105,7 @@ struct Command {
   var mode = Mode.seeds(1...200)
   var traces = false
   var mutant: String?
+  var members: Int?
   var program = CommandLine.arguments[0]
 
   /// Nil when it is not understood.
@@ -112,6 +116,11 @@ struct Command {
       case "--help", "-h": mode = .help
       case "--trace": traces = true
       case "--mutants": mode = .mutants
+      case "--members":
+        guard let count = rest.popFirst().flatMap({ Int($0) }), (1...8).contains(count) else {
+          return nil
+        }
+        members = count
       case "--mutant":
         guard let name = rest.popFirst() else { return nil }
         mutant = name

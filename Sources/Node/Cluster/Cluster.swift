@@ -65,7 +65,7 @@ struct Cluster: ~Copyable {
   /// Rounds under way at once; above it commands wait.
   static var roundCountMax: Int { 256 }
   /// How long a command waits for a key, and a round for its decision, before its client is told.
-  static var patience: Interval { .seconds(5) }
+  var patience = Interval.seconds(5)
   /// Requests over UDP that wait at once, and their bytes.
   static var blockedRequestCountMax: Int { 10_000 }
   static var blockedByteCountMax: Int { 64 << 20 }
@@ -92,7 +92,7 @@ extension Cluster {
   }
 
   /// When somebody has waited long enough to be told; `never` when nobody waits.
-  var patienceDeadline: Instant { blockedSince.map { $0 + Self.patience } ?? .never }
+  var patienceDeadline: Instant { blockedSince.map { $0 + patience } ?? .never }
 }
 
 /// The unit being executed.

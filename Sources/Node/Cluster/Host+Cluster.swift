@@ -31,6 +31,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let cluster = node.cluster else { return }
     var bad = 0
     database.pointee.visitLedger { record in
+      #if MUTANTS
+        if Mutant.active == .forgetNotes { return }
+      #endif
       if !cluster.pointee.negotiator.recover(key: record.id, record: record.note) { bad += 1 }
     }
     if bad > 0 { invariantFailed("\(bad) notes of the ledger cannot be read") }

@@ -11,7 +11,7 @@ extension Node {
     cluster.pointee.roundNumber += 1
     let round = Round(
       number: cluster.pointee.roundNumber, hashKey: cluster.pointee.hashKey,
-      deadline: now.instant + Cluster.patience)
+      deadline: now.instant + cluster.pointee.patience)
     cluster.pointee.open = round
     database.unsafelyUnwrapped.pointee.begin(multi: true)
     return round
@@ -38,7 +38,7 @@ extension Node {
   /// True when the open round has taken as much as one round may.
   func isRoundFull(_ cluster: ClusterPointer) -> Bool {
     guard let open = cluster.pointee.open, open.id == nil else { return false }
-    return open.input.count + open.output.count > Cluster.roundByteCountMax
+    return open.namesVersion || open.input.count + open.output.count > Cluster.roundByteCountMax
       || open.units.count >= Cluster.roundUnitCountMax
   }
 
@@ -92,6 +92,12 @@ extension Node {
       round.id = id
       cluster.pointee.rounds[id] = round
       cluster.pointee.counters.rounds &+= 1
+      #if MUTANTS
+        if Mutant.active == .replyBeforeDecision {
+          cluster.pointee.rounds[id] = nil
+          deliver(round, cluster)
+        }
+      #endif
     case .conflict: invariantFailed("a round's keys were free a moment ago")
     case .rejected(let reason):
       // Its commands ran on this very data: it can only lack room.
@@ -112,11 +118,13 @@ extension Node {
       stamp: stamp, grows: round.grows, keyCount: round.keys.count)
     for index in 0..<round.keys.count {
       let key = round.keys.key(at: index)
-      cluster.pointee.builder.add(key: key, round.keys.isWritten(at: index) ? .write : .read)
+      let mode: LockMode = round.keys.isWritten(at: index) ? .write : .read
+      if isLocked(mode) { cluster.pointee.builder.add(key: key, mode) }
       cluster.pointee.builder.body.appendWorkKey(key, version: database.pointee.version(of: key))
     }
-    for id in round.operations { cluster.pointee.builder.add(operation: id) }
-    cluster.pointee.builder.body.append(workOperations: round.operations)
+    let operations = operationsInWork(of: round)
+    for id in operations { cluster.pointee.builder.add(operation: id) }
+    cluster.pointee.builder.body.append(workOperations: operations)
     cluster.pointee.builder.body.append(cluster.pointee.changes.bytes)
     guard
       cluster.pointee.builder.byteCount + Cluster.messageOverheadByteCount
@@ -126,6 +134,21 @@ extension Node {
       return nil
     }
     return cluster.pointee.builder.finish()
+  }
+
+  /// Keys that are only read are locked too.
+  private func isLocked(_ mode: LockMode) -> Bool {
+    #if MUTANTS
+      if Mutant.active == .readsNotLocked { return mode == .write }
+    #endif
+    return true
+  }
+
+  private func operationsInWork(of round: Round) -> [OperationID] {
+    #if MUTANTS
+      if Mutant.active == .operationNotInWork { return [] }
+    #endif
+    return round.operations
   }
 
   // MARK: Effects
@@ -142,6 +165,9 @@ extension Node {
       case .send(let member, let range, let isGated):
         let message = UnsafeRawBufferPointer(
           rebasing: cluster.pointee.effects.bytes.bytes[range])
+        #if MUTANTS
+          let isGated = isGated && Mutant.active != .memberGateOpen
+        #endif
         if isGated {
           cluster.pointee.gatedOutbox.push(
             message, to: member, after: database.pointee.log.appended)
@@ -256,6 +282,7 @@ extension Node {
           BlockedRequest(
             link: unit.link, head: head, bytes: [UInt8](round.bytes(of: unit)), since: now.instant,
             isAlone: alone))
+        cluster.pointee.blockedByteCount += unit.input.count
         continue
       }
       guard let session = sessions[unit.link] else { continue }
@@ -321,8 +348,10 @@ extension Node {
     }
     // Its client has gone: nobody waits for it.
     guard let session = sessions[unit.link] else { return true }
+    // Of a session that waits for anything but its EXEC, what it watches is for a later one.
+    let watches = session.pointee.watches
+    if unit.queue != nil { session.pointee.watches = unit.watches }
     session.pointee.queue = unit.queue
-    session.pointee.watches = unit.watches
     cluster.pointee.unit = UnitAtHand(bytes: bytes)
     var progress = ParseProgress.none
     guard case .command = parser.parse(bytes, &progress, authenticated: true) else {
@@ -330,7 +359,7 @@ extension Node {
     }
     executeOne(session)
     session.pointee.queue = nil
-    session.pointee.watches = []
+    session.pointee.watches = watches
     return !cluster.pointee.unit.isDeferred
   }
 }

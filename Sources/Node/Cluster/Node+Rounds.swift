@@ -21,15 +21,49 @@ extension Node {
       if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       return call(command, session)
     }
-    if let refusal = clusterRefusal(access, cluster) { return fail(refusal) }
-    guard let touchesRound = claim(access, spec, session, cluster) else { return }
-    if let id = operationID, !admitInCluster(id, session, cluster) { return }
+    if let refusal = clusterRefusal(access, cluster) {
+      fail(refusal)
+      return endUnlessDeferred(spec, session, cluster)
+    }
+    if command == .watch, !endRound(before: spec, session, cluster) {
+      return deferUnit(behind: .round, session, cluster)
+    }
+    guard let touchesRound = claim(access, spec, session, cluster) else {
+      return endUnlessDeferred(spec, session, cluster)
+    }
+    if let id = operationID, !admitInCluster(id, session, cluster) {
+      return endUnlessDeferred(spec, session, cluster)
+    }
     if !access.changes, !touchesRound, !isInOpenRound(session, cluster), !isRenewing(cluster) {
       // What has no keys reads everything: also what the open round has done in the table.
       if access.isWhole { closeRound() }
       return call(command, session)
     }
     joinRound(spec, access, touchesRound: touchesRound, session, cluster)
+  }
+
+  /// WATCH is never part of a round, whose commands may be run again: it sees what is committed.
+  /// False: the open round holds earlier commands of its session and has to be waited for.
+  private mutating func endRound(
+    before spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) -> Bool {
+    guard let open = cluster.pointee.open else { return true }
+    guard mayCloseRound(session, cluster) else { return false }
+    var touchesRound = false
+    visitKeys(of: spec, nil, []) { key, _ in
+      if open.keys.contains(key) { touchesRound = true }
+    }
+    if touchesRound { closeRound() }
+    return true
+  }
+
+  /// An EXEC that was answered without being run has ended its transaction all the same.
+  private func endUnlessDeferred(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    guard command(spec, is: .exec), !cluster.pointee.unit.isDeferred else { return }
+    session.pointee.queue = nil
+    session.pointee.watches = []
   }
 
   /// Runs the command in the open round. One that changes nothing there leaves no trace in it.
@@ -54,10 +88,23 @@ extension Node {
       round.keys.insert(key, isWritten: isWritten)
     }
     if access.changesAll { round.changesAll = true }
+    if namesVersion(spec, queue) { round.namesVersion = true }
     if command(spec, is: .exec) {
       cluster.pointee.unit.queue = queue
       cluster.pointee.unit.watches = watches
     }
+  }
+
+  /// Whether the reply may name a version.
+  private func namesVersion(
+    _ spec: UnsafePointer<CommandSpec>, _ queue: TransactionQueue?
+  ) -> Bool {
+    var namesVersion = command(spec, is: .getv) || command(spec, is: .cas)
+    guard command(spec, is: .exec), let queue else { return namesVersion }
+    visitQueue(queue) { spec, _ in
+      if command(spec, is: .getv) || command(spec, is: .cas) { namesVersion = true }
+    }
+    return namesVersion
   }
 
   private func command(_ spec: UnsafePointer<CommandSpec>, is command: Command) -> Bool {
@@ -220,7 +267,7 @@ extension Node {
       block(on: holder, session, cluster)
       return nil
     }
-    if isDue, !isRenewing, !touchesRound {
+    if isDue, !touchesRound, mayCloseRound(session, cluster) {
       // Its removal is a change of this node alone, outside of any round.
       closeRound()
       var expired: UInt64 = 0
@@ -237,7 +284,7 @@ extension Node {
     on holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
-      now.instant - since >= Cluster.patience, !isRenewing(cluster)
+      now.instant - since >= cluster.pointee.patience, !isRenewing(cluster)
     {
       return fail(
         "BUSY a key is held by transaction \(holder), which is not decided yet (not-applied)")
@@ -272,14 +319,24 @@ extension Node {
     return session.pointee.round == open.number
   }
 
+  /// Whether the open round can end before the command at hand. Not when it is being run again, nor
+  /// when it holds earlier commands of the session: their replies come first.
+  private func mayCloseRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+    !isRenewing(cluster) && !isInOpenRound(session, cluster)
+  }
+
   private func isRenewing(_ cluster: ClusterPointer) -> Bool { cluster.pointee.open?.id != nil }
 
   // MARK: Ids
 
-  /// What became of an id; raises the horizon first where its age demands it.
-  mutating func standing(of id: OperationID) -> Admission {
+  /// What became of an id; raises the horizon first where its age demands it. That is a record of
+  /// its own: not while the round at hand has to stay open, where an aged id counts as any other.
+  mutating func standing(of id: OperationID, _ session: SessionPointer) -> Admission {
     let database = database.unsafelyUnwrapped
-    if case .aged = database.pointee.standing(of: id, wallMillis: clockMillis) { closeRound() }
+    if case .aged = database.pointee.standing(of: id, wallMillis: clockMillis) {
+      if let cluster, !mayCloseRound(session, cluster) { return .new }
+      closeRound()
+    }
     guard case .expired(let mark) = database.pointee.admit(id, wallMillis: clockMillis) else {
       return database.pointee.admit(id, wallMillis: clockMillis)
     }
@@ -307,13 +364,14 @@ extension Node {
     let holder =
       seals
       ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
+        ?? cluster.pointee.holderOfAll(Access(changes: true, isWhole: false), joins: true)
       : cluster.pointee.negotiator.holder(operation: id)
     if let holder {
       if seals { return block(on: holder, session, cluster) }
       return output.reply(bulk: "in-doubt")
     }
     if isOpen { return deferBehindRound(session, cluster) }
-    switch standing(of: id) {
+    switch standing(of: id, session) {
     case .duplicate(.aborted, _): output.reply(bulk: "aborted")
     case .duplicate: output.reply(bulk: "committed")
     case .expired: output.reply(bulk: "expired")
@@ -339,7 +397,7 @@ extension Node {
       deferBehindRound(session, cluster)
       return false
     }
-    return answerUnlessNew(standing(of: id))
+    return answerUnlessNew(standing(of: id, session))
   }
 
   /// Who cannot be reached, and for how long; nil when everybody can.
@@ -360,39 +418,5 @@ extension Node {
         + "(not-applied)"
     }
     return nil
-  }
-}
-
-extension Cluster {
-  /// Who keeps a command from using a key now; nil: nobody. A command that joins the open round
-  /// will lock it; one that does not only reads what is committed.
-  func holder(
-    of key: UnsafeRawBufferPointer, isWritten: Bool, joins: Bool
-  ) -> TransactionID? {
-    guard joins else {
-      guard negotiator.lockCount > 0, negotiator.isLocked(key) == .write else { return nil }
-      return negotiator.holder(key)
-    }
-    if let blocker = negotiator.blocker(of: key, isWritten ? .write : .read, for: open?.id) {
-      return blocker
-    }
-    // Those that have lost a conflict before go first.
-    guard open?.id == nil, !renewals.isEmpty else { return nil }
-    return renewals.first { $0.keys.contains(key) }?.id
-  }
-
-  /// Who keeps a command from using the table as a whole.
-  mutating func holderOfAll(_ access: Node.Access, joins: Bool) -> TransactionID? {
-    guard joins else {
-      guard negotiator.isLocked(operation: Self.allKeys) == .write else { return nil }
-      return negotiator.holder(operation: Self.allKeys)
-    }
-    let mode: LockMode = access.changesAll || open?.changesAll == true ? .write : .read
-    let blocker = negotiator.blocker(of: Self.allKeys, mode, for: open?.id)
-    if access.changesAll, blocker != nil { wholeIsWanted = true }
-    if blocker == nil, wholeIsWanted, !access.changesAll, open == nil {
-      return negotiator.holder(operation: Self.allKeys)
-    }
-    return blocker
   }
 }

@@ -28,6 +28,9 @@ final class Round {
   var operations: [OperationID] = []
   /// One of its commands changes all keys.
   var changesAll = false
+  /// A reply may name a version of the round's own, which all its changes get: no change may
+  /// follow.
+  var namesVersion = false
   /// One of its commands may grow the data.
   var grows = false
   /// The oldest of its commands came then; it is given up at `deadline`.

@@ -19,6 +19,8 @@ final class ClusterBench {
   }
 
   let members: [Member]
+  /// Which messages are dropped, by sender and receiver.
+  var drops: (_ from: Int, _ to: Int) -> Bool = { _, _ in false }
   /// Messages that were moved.
   private(set) var messageCount = 0
 
@@ -35,11 +37,13 @@ final class ClusterBench {
       var moved = false
       for member in members {
         member.bench.run()
-        while let (to, message) = member.bench.host.takeMessage() {
+        while let (to, message) = member.bench.host.nextMessage() {
           moved = true
           messageCount += 1
           let receiver = self[Int(to.number)]
-          guard !receiver.isCut, !member.isCut else { continue }
+          guard !receiver.isCut, !member.isCut,
+            !drops(Int(member.id.number), Int(to.number))
+          else { continue }
           message.withUnsafeBytes { receiver.bench.host.node.receive($0, from: member.id) }
         }
       }
@@ -79,23 +83,5 @@ final class ClusterBench {
   func take(_ number: Int, _ link: LinkID) -> String {
     let reply = self[number].bench.take(link)
     return reply.hasSuffix(";") ? String(reply.dropLast()) : reply
-  }
-}
-
-extension Host where Link: ~Copyable, Medium: ~Copyable {
-  /// The next message to another member that may leave.
-  mutating func takeMessage() -> (MemberID, [UInt8])? {
-    guard let cluster = node.cluster else { return nil }
-    if let (member, message) = cluster.pointee.freeOutbox.front(durable: .zero) {
-      let copy = [UInt8](message)
-      cluster.pointee.freeOutbox.dropFront()
-      return (member, copy)
-    }
-    if let (member, message) = cluster.pointee.gatedOutbox.front(durable: node.durable) {
-      let copy = [UInt8](message)
-      cluster.pointee.gatedOutbox.dropFront()
-      return (member, copy)
-    }
-    return nil
   }
 }

@@ -195,7 +195,7 @@ import Testing
     #expect(cluster.ask(1, writer, "SET a old") == "+OK")
     // Member 2 prepares, and hears no more of the coordinator.
     cluster[1].bench.put("SET a new\r\n", on: writer)
-    while let (to, message) = cluster[1].bench.host.takeMessage() {
+    while let (to, message) = cluster[1].bench.host.nextMessage() {
       message.withUnsafeBytes {
         cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
       }
@@ -266,7 +266,7 @@ import Testing
     #expect(cluster.ask(1, writer, "SET a old") == "+OK")
     // The decision does not reach member 2.
     cluster[1].bench.put("SET a new\r\n", on: writer)
-    while let (to, message) = cluster[1].bench.host.takeMessage() {
+    while let (to, message) = cluster[1].bench.host.nextMessage() {
       message.withUnsafeBytes {
         cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
       }

@@ -15,6 +15,7 @@ final class DatagramClient {
   private var retrying: [OpenCall] = []
   private var roundTrip: RoundTrip?
   private var cookie: UInt64 = 0
+  private var node = 0
   private var epoch: UInt64 = 0
 
   init(world: World, index: Int, seed: UInt64) {
@@ -40,10 +41,11 @@ final class DatagramClient {
     guard let probe = nextProbe() else { return think() }
     self.probe = probe
     let (id, changes) = identity(of: probe)
+    node = world.drawNode(&chance)
     probe.bytes.withUnsafeBytes { bytes in
       exchange = Exchange(
         ClientExchange(
-          request: bytes, id: id, change: changes, to: world.nodeEndpoint, options: options,
+          request: bytes, id: id, change: changes, to: world.nodes[node].endpoint, options: options,
           seed: chance.next(), roundTrip: roundTrip, cookie: cookie, at: world.now,
           expiry: world.now + world.patience(&chance)))
     }
@@ -91,9 +93,8 @@ final class DatagramClient {
   private func pump() {
     guard exchange != nil else { return }
     for index in 0..<exchange!.core.outgoing.count {
-      world.send(Array(exchange!.core.outgoing.bytes(at: index)), from: endpoint) { [self] in
-        receive($0)
-      }
+      let datagram = Array(exchange!.core.outgoing.bytes(at: index))
+      world.send(datagram, to: node, from: endpoint) { [self] in receive($0) }
     }
     exchange!.core.outgoing.removeAll()
     switch exchange!.core.state {
@@ -177,9 +178,12 @@ final class DatagramClient {
   }
 
   private func finish(_ call: OpenCall, _ replies: [Reply]) {
+    world.trace.note("replied", at: world.now, UInt64(index), 0, replies[replies.count - 1].text)
     let outcome = Meaning.outcome(
       of: replies, isTransaction: call.isTransaction, isFirstAttempt: call.attempts == 1)
-    if call.needsRetry(after: outcome) { return retrying.append(call) }
+    if call.needsRetry(after: outcome) || call.id != nil && Meaning.isUndecided(replies) {
+      return retrying.append(call)
+    }
     world.workload.finish(call, outcome)
   }
 }

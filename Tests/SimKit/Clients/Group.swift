@@ -33,6 +33,8 @@ final class Group {
   var stage = Stage.active
   /// Calls whose end is not known yet.
   var openCount = 0
+  /// Calls whose outcome stayed unknown.
+  var unknownCount = 0
   /// When the last of the calls with an unknown outcome can have had its effect.
   var quietAfter = Instant.zero
   /// A client is at the last reading.
@@ -112,6 +114,6 @@ final class OpenCall {
   /// A refusal of a later copy says nothing about an earlier one; only `OUTCOME` does.
   func needsRetry(after outcome: CallOutcome) -> Bool {
     guard id != nil, case .notApplied(let text) = outcome else { return false }
-    return attempts > 1 ? !text.hasPrefix("ABORTED") : text.hasPrefix("LOADING")
+    return attempts > 1 ? !text.hasPrefix("ABORTED the id was sealed") : text.hasPrefix("LOADING")
   }
 }

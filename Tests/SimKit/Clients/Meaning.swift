@@ -2,7 +2,7 @@
 enum Meaning {
   /// Codes of errors that say nothing was done and have nothing to do with what the keys hold.
   private static let refusals: Set<String> = [
-    "OOM", "NOSPACE", "LOADING", "ABORTED",
+    "OOM", "NOSPACE", "LOADING", "ABORTED", "UNAVAILABLE", "BUSY",
   ]
 
   /// The outcome of a call; `isFirstAttempt` is false when an earlier copy may have been executed.
@@ -18,6 +18,11 @@ enum Meaning {
       return outcome(ofError: text, isFirstAttempt)
     }
     return .replied(items)
+  }
+
+  /// The members have not decided yet; under an id it can be asked for again.
+  static func isUndecided(_ replies: [Reply]) -> Bool {
+    replies[replies.count - 1].errorCode == "UNKNOWN"
   }
 
   private static func outcome(ofError text: String, _ isFirstAttempt: Bool) -> CallOutcome {

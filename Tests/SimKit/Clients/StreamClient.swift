@@ -115,7 +115,7 @@ final class StreamClient: StreamUser {
     reader = ReplyReader()
     setAlarm(.seconds(2))
     streamNumber = world.makeStreamNumber()
-    stream = world.connect(self, from: endpoint)
+    stream = world.connect(self, to: world.drawNode(&chance), from: endpoint)
   }
 
   /// Asks for every id and every ledger, at the very end.
@@ -340,9 +340,12 @@ final class StreamClient: StreamUser {
   }
 
   private func finish(_ call: OpenCall, _ replies: [Reply]) {
+    world.trace.note("replied", at: world.now, UInt64(index), 0, replies[replies.count - 1].text)
     let outcome = Meaning.outcome(
       of: replies, isTransaction: call.isTransaction, isFirstAttempt: call.attempts == 1)
-    if call.needsRetry(after: outcome) { return retrying.append(call) }
+    if call.needsRetry(after: outcome) || call.id != nil && Meaning.isUndecided(replies) {
+      return retrying.append(call)
+    }
     if case .watch = call.commands[0].verb, case .replied = outcome { watches.append(call) }
     world.workload.finish(call, outcome)
   }

@@ -94,7 +94,7 @@ final class Workload {
   }
 
   func finish(_ flush: Flush, _ outcome: CallOutcome) {
-    flush.effectUntil = outcome == .unknown ? world.now + world.settleTime : world.now
+    flush.effectUntil = outcome == .unknown ? world.effectEnd : world.now
     for call in flush.calls { finish(call, outcome) }
     flush.calls.removeAll()
   }
@@ -211,13 +211,14 @@ final class Workload {
   /// Notes what became of a call. An unknown one may have its effect for a while yet.
   func finish(_ call: OpenCall, _ outcome: CallOutcome) {
     let start = call.group.history.calls[call.index].invoked
-    let end = outcome == .unknown ? world.now + world.settleTime : world.now
+    let end = outcome == .unknown ? world.effectEnd : world.now
     if outcome == .unknown { unknownCount += 1 }
     if case .notApplied = outcome { refusedCount += 1 }
     call.group.history.finish(
-      call.index, outcome, at: end, clockMillis: world.clock.bounds(from: start, to: end),
+      call.index, outcome, at: end, clockMillis: world.clockBounds(from: start, to: end),
       stream: call.attempts == 1 ? call.stream : 0)
     call.group.openCount -= 1
+    if outcome == .unknown { noteUnknown(call.group) }
     call.group.quietAfter = max(call.group.quietAfter, end)
     world.trace.note(
       "ended", at: world.now, UInt64(call.index), 0,
@@ -227,6 +228,15 @@ final class Workload {
     world.once.note(call, outcome)
     if call.isFinal { conclude(call, outcome) }
   }
+
+  /// In a cluster a call of unknown outcome may have its effect until long after: a group with many of
+  /// them is retired, as each doubles what the checker has to look at.
+  private func noteUnknown(_ group: Group) {
+    group.unknownCount += 1
+    if world.mesh != nil, group.unknownCount >= Self.unknownCountMax { retire(group) }
+  }
+
+  private static let unknownCountMax = 5
 
   /// Ends a call by what `OUTCOME` says of it; false when that leaves it open.
   func finish(_ call: OpenCall, told reply: Reply, seals: Bool) -> Bool {

@@ -96,6 +96,12 @@ final class SimLink: LinkEndpoint {
 
   /// Messages between peers keep their order here; the datagram core has its own wire.
   private func sendMessage(_ message: [UInt8]) {
+    if let carry = port.carryMessage {
+      outward.lastArrival = carry(self, message, outward.lastArrival) { [other] in
+        other?.arrive($0)
+      }
+      return
+    }
     untakenByteCount += message.count
     if untakenByteCount > network.faults.windowByteCount { hasWaited = true }
     outward.lastArrival = network.arrival(after: outward.lastArrival)
@@ -104,6 +110,7 @@ final class SimLink: LinkEndpoint {
 
   /// The other node has taken a message.
   private func noteTaken(_ byteCount: Int) {
+    if port.carryMessage != nil { return }
     network.scheduler.at(network.scheduler.now + network.latency()) { [self] in
       untakenByteCount -= byteCount
       guard untakenByteCount == 0, hasWaited, !hasEnded, port.isAlive else { return }

@@ -32,6 +32,10 @@ final class SimPort {
   /// Where another node listens.
   var resolve: (Endpoint) -> SimPort? = { _ in nil }
 
+  /// Carries a message of a link to another node: given the link, when the last one of its direction
+  /// arrives, and what to do with each copy; answers when this one arrives. Nil: in order, without loss.
+  var carryMessage: ((SimLink, [UInt8], Instant, @escaping ([UInt8]) -> Void) -> Instant)?
+
   private var items: [Item] = []
   private var taken = 0
   private var links: [SimLink?] = []

@@ -2,10 +2,15 @@ import Base
 import NetKit
 import Node
 import Store
+import TPC
 
 /// One life of the real node: the same `Host` that `serve` runs, over the simulated ends.
 final class HostProcess: SimProcess {
   private var host: Host<SimTransport, SimDisk>
+  private let member: MemberParts?
+  private let directory: SimDirectory
+  private var inbox = MemberInbox()
+  private var chance: Random
 
   init(_ parts: ProcessParts) {
     var options = NodeOptions()
@@ -36,12 +41,43 @@ final class HostProcess: SimProcess {
       port: parts.port, secret: SipKey(k0: parts.secret, k1: ~parts.secret), seed: chance.next())
     options.requiresPassword = parts.swarm.requiresPassword
     let passwords = SimPasswords(timing: parts.diskTiming, seed: parts.seed)
+    member = parts.member
+    let isLinked = parts.swarm.mesh.isLinked
+    if isLinked, let member { options.cluster = member.options(&chance) }
     host = Host(
       link: link, disk: disk, options: options, seed: chance.next(), passwords: passwords)
+    directory = parts.directory
+    if !isLinked, let member {
+      host.join(
+        as: MemberID(UInt16(member.index + 1)), of: member.count, seed: chance.next(),
+        options: parts.swarm.negotiator,
+        patience: .millis(parts.swarm.patienceMillis))
+    }
+    self.chance = chance
   }
 
-  func turn() -> ProcessState {
-    switch host.turn() {
+  func turn(at now: Moment) -> ProcessState {
+    for (sender, message) in inbox.takeAll() {
+      message.withUnsafeBytes {
+        host.deliver($0, from: MemberID(UInt16(sender + 1)), at: now)
+      }
+    }
+    let state = host.turn()
+    sendMessages()
+    return self.state(of: state)
+  }
+
+  /// Of what is ready when the machine ends within the turn, some had left before.
+  private func sendMessages() {
+    guard let member else { return }
+    while let (receiver, message) = host.nextMessage() {
+      if directory.isDead, chance.chance(1, in: 2) { continue }
+      member.mesh.send(message, from: member.index, to: Int(receiver.number) - 1)
+    }
+  }
+
+  private func state(of host: HostState) -> ProcessState {
+    switch host {
     case .loading, .running: .running
     case .stopped(.requested): .stopped(.requested, "as asked")
     case .stopped(.diskFailed(let fault)): .stopped(.diskFailed, fault.description)
@@ -58,4 +94,8 @@ final class HostProcess: SimProcess {
   }
 
   func requestStop() { host.requestStop() }
+
+  func take(_ message: [UInt8], from sender: Int) { inbox.add(message, from: sender) }
+
+  var memberView: MemberView? { host.memberView }
 }

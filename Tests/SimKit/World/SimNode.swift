@@ -1,5 +1,6 @@
 import Base
 import NetKit
+import Node
 import Store
 
 /// One node over all its lives: starts it, gives it turns, ends it, and starts it again.
@@ -13,11 +14,15 @@ final class SimNode {
 
   private unowned let world: World
   private let swarm: Swarm
+  /// Its place among the nodes of the world.
+  let index: Int
   private var chance: Random
   let directory: SimDirectory
   /// What must be on its disk.
   let logPrefix = LogPrefix()
   let endpoint: Endpoint
+  /// The wall clock of its machine.
+  var clock: SimClock
 
   private(set) var port: SimPort?
   private(set) var process: (any SimProcess)?
@@ -37,13 +42,15 @@ final class SimNode {
   private(set) var turnCount: UInt64 = 0
   private(set) var flippedBitCount = 0
 
-  init(world: World, swarm: Swarm, seed: UInt64) {
+  init(world: World, swarm: Swarm, index: Int, seed: UInt64) {
     self.world = world
     self.swarm = swarm
+    self.index = index
     chance = Random(seed: seed)
+    clock = SimClock(partsPerMillion: index % 2 == 0 ? swarm.driftPartsPerMillion : 0)
     directory = SimDirectory(seed: chance.next())
     secret = chance.next()
-    endpoint = Endpoint(ipv4: swarm.network.prefix | 1, port: 9_099)
+    endpoint = Endpoint(ipv4: swarm.network.prefix | 1, port: UInt16(9_099 + index))
     directory.observer = { [unowned world] call, name, amount in
       world.trace.note("disk", at: world.now, UInt64(call.rawValue), amount, "\(call) \(name)")
     }
@@ -61,7 +68,7 @@ final class SimNode {
     let life = life
     let port = SimPort(network: world.network, endpoint: endpoint) { [unowned self] deadline in
       wanted = deadline
-      return Moment(instant: world.now, wallNanos: world.clock.nanos(at: world.now))
+      return moment
     }
     port.observer = { [unowned world] kind, link, bytes in
       world.trace.note(kind, at: world.now, link, UInt64(bytes.count))
@@ -72,6 +79,7 @@ final class SimNode {
     timing.wake = port.wake
     timing.breach = { [unowned world] in world.fail("prefix", $0) }
     port.sendDatagram = { [unowned world] in world.reply($0, to: $1) }
+    world.mesh?.attach(port, of: index)
     self.port = port
     self.timing = timing
     wanted = .never
@@ -81,8 +89,9 @@ final class SimNode {
     process = world.makeProcess(
       ProcessParts(
         port: port, directory: directory, logPrefix: logPrefix, diskTiming: timing, swarm: swarm,
-        seed: chance.next(), secret: secret))
+        seed: chance.next(), secret: secret, member: memberParts))
     planTurn(world.now)
+    world.mesh?.started(index)
   }
 
   private func flipBits() {
@@ -90,6 +99,24 @@ final class SimNode {
     flippedBitCount += count
     if let breach { world.fail("flipped bit", breach) }
   }
+
+  private var memberParts: MemberParts? {
+    world.mesh.map {
+      MemberParts(
+        index: index, count: swarm.memberCount, mesh: $0, endpoints: world.nodes.map(\.endpoint))
+    }
+  }
+
+  /// A message of another member arrives; false when nobody is there.
+  func take(_ message: [UInt8], from sender: Int) -> Bool {
+    guard let process else { return false }
+    process.take(message, from: sender)
+    planTurn(world.now)
+    return true
+  }
+
+  /// What it holds and waits for; nil while it is down.
+  var memberView: MemberView? { process?.memberView }
 
   private func planTurn(_ instant: Instant) {
     let instant = max(instant, busyUntil)
@@ -108,7 +135,7 @@ final class SimNode {
     turnCount += 1
     let before = port.activity &+ timing.activity
     wanted = .never
-    let state = process.turn()
+    let state = process.turn(at: moment)
     let wasActive = port.activity &+ timing.activity != before
     world.trace.note("turn", at: world.now, life, wasActive ? 1 : 0)
     if directory.isDead { return die() }
@@ -123,6 +150,10 @@ final class SimNode {
     } else if wanted != .never {
       planTurn(max(wanted, busyUntil))
     }
+  }
+
+  private var moment: Moment {
+    Moment(instant: world.now, wallNanos: clock.nanos(at: world.now))
   }
 
   // MARK: Ends
@@ -240,5 +271,16 @@ final class SimNode {
     directory.callsUntilFailure = nil
     directory.capacity = .max
     timing?.slowInThousand = 0
+  }
+
+  func count(into statistics: inout SimulationStatistics) {
+    statistics.turns += turnCount
+    statistics.deaths += deathCount
+    statistics.powerLosses += powerLossCount
+    statistics.cleanStops += cleanStopCount
+    statistics.faultStops += faultStopCount
+    statistics.diskFaults += directory.failureCount + directory.fullCount
+    statistics.diskEffects += directory.effectCount
+    statistics.flippedBits += flippedBitCount
   }
 }

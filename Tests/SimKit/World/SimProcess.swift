@@ -1,5 +1,6 @@
 import Base
 import NetKit
+import Node
 import Store
 
 /// How a node's process stands after a turn.
@@ -16,8 +17,12 @@ enum StopKind {
 
 /// One life of a node, as the world drives it: the real `Host`, or a stand-in for tests of the world.
 protocol SimProcess: AnyObject {
-  func turn() -> ProcessState
+  func turn(at now: Moment) -> ProcessState
   func requestStop()
+  /// A message of another member, counted from 0.
+  func take(_ message: [UInt8], from sender: Int)
+  /// Nil for a node alone.
+  var memberView: MemberView? { get }
 }
 
 /// What a process is made of.
@@ -29,6 +34,8 @@ struct ProcessParts {
   var swarm: Swarm
   var seed: UInt64
   var secret: UInt64
+  /// Nil for a node alone.
+  var member: MemberParts?
 }
 
 /// How the simulated disk spends time; shared by the world and the disk of one life.

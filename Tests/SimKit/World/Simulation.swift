@@ -52,6 +52,10 @@ public struct SimulationStatistics: Sendable, Equatable {
   public var undecidedHistories = 0
   /// Bits flipped to see whether damage is found.
   public var flippedBits = 0
+  /// Runs of a cluster, and messages between members.
+  public var clusters = 0
+  /// Messages between members.
+  public var messages = 0
 
   /// The checker gave up more histories than one, and more than one in a thousand: then passing says
   /// too little, and the run fails.
@@ -81,6 +85,8 @@ public struct SimulationStatistics: Sendable, Equatable {
     a.histories += b.histories
     a.undecidedHistories += b.undecidedHistories
     a.flippedBits += b.flippedBits
+    a.clusters += b.clusters
+    a.messages += b.messages
   }
 
   /// A few lines for people.
@@ -92,6 +98,7 @@ public struct SimulationStatistics: Sendable, Equatable {
     \(faultStops) by a disk fault; \(losses) of weak durability
     faults: \(diskFaults) of the disk in \(diskEffects) effects, \(networkFaults) of the network, \
     \(clockSteps) steps of the clock, \(flippedBits) flipped bits
+    clusters: \(clusters), \(messages) messages between members
     histories judged: \(histories), of those given up: \(undecidedHistories)
     """
   }
@@ -100,8 +107,12 @@ public struct SimulationStatistics: Sendable, Equatable {
 /// Runs seeds.
 public enum Simulation {
   /// Runs one seed to its end; with `prints`, every step is a line on standard output.
-  public static func run(seed: UInt64, prints: Bool = false) -> SimulationResult {
-    let swarm = Swarm(seed: seed)
+  ///
+  /// - Parameter members: how many there are, 1 for a node alone; nil: the seed draws it.
+  public static func run(seed: UInt64, members: Int? = nil, prints: Bool = false)
+    -> SimulationResult
+  {
+    let swarm = Swarm(seed: seed, memberCount: members)
     let world = World(swarm: swarm, prints: prints) { HostProcess($0) }
     world.run()
     return world.result

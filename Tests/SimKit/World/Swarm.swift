@@ -1,5 +1,6 @@
 import Base
 import Store
+import TPC
 
 /// Everything about one run that its seed decides: which faults there are and how often, what the
 /// clients do, and how tight the node's bounds are.
@@ -57,6 +58,12 @@ struct Swarm {
   var stepSecondsMax = 0
   var clientSkewMillisMax = 0
 
+  // Members of a cluster, if there are more than one.
+  var memberCount = 1
+  var mesh = MeshFaults()
+  var negotiator = NegotiatorOptions()
+  var patienceMillis: UInt64 = 5_000
+
   // The node's bounds.
   var memoryByteCountMax = 64 << 20
   var outcomeByteCountMax = 1 << 20
@@ -66,7 +73,9 @@ struct Swarm {
   var checkpointSliceByteCountMax = 4 << 20
 
   /// Draws everything from the seed.
-  init(seed: UInt64) {
+  ///
+  /// - Parameter memberCount: nil: drawn as well.
+  init(seed: UInt64, memberCount: Int? = nil) {
     self.seed = seed
     var chance = Random(seed: seed ^ 0x5357_4152_4D00_0000)
     drawClients(&chance)
@@ -81,6 +90,7 @@ struct Swarm {
       requiresPassword = true
       datagramClientCount = 0
     }
+    drawCluster(&chance, memberCount)
   }
 
   private mutating func drawClients(_ chance: inout Random) {

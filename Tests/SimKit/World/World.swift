@@ -2,7 +2,8 @@ import Base
 import NetKit
 import Store
 
-/// One run: a node, its clients, a network, a disk and a clock, all decided by one seed.
+/// One run: a node or the members of a cluster, each with a disk and a clock, their clients and a
+/// network, all decided by one seed.
 ///
 /// First a phase of faults, in which whatever was acknowledged must hold; then the faults stop, and
 /// within a bound every call must end and every last reading fit.
@@ -12,9 +13,11 @@ final class World: Scheduler {
   private(set) var now = Instant.zero
   private var heap = EventHeap()
   private var chance: Random
-  private(set) var clock: SimClock
   private(set) var network: SimNetwork!
-  private(set) var node: SimNode!
+  /// One node, or the members of a cluster.
+  private(set) var nodes: [SimNode] = []
+  /// Carries the members' messages; nil: there is one node.
+  private(set) var mesh: Mesh?
   private(set) var workload: Workload!
   private(set) var once: ExactlyOnce!
   private(set) var ledgers: Ledgers!
@@ -30,8 +33,6 @@ final class World: Scheduler {
   /// What went wrong first.
   private(set) var failure: String?
 
-  /// How long after its client gave it up a call can still have an effect.
-  let settleTime = Interval.seconds(4)
   /// Within what time of the faults' end everything must be done.
   private let livenessBound = Interval.seconds(120)
 
@@ -45,14 +46,21 @@ final class World: Scheduler {
     self.makeProcess = makeProcess
     trace = Trace(prints: prints)
     chance = Random(seed: swarm.seed)
-    clock = SimClock(partsPerMillion: swarm.driftPartsPerMillion)
     network = SimNetwork(scheduler: self, seed: chance.next(), faults: swarm.network)
     once = ExactlyOnce(world: self, swarm: swarm)
     ledgers = Ledgers(world: self, swarm: swarm)
     bounds = Bounds(world: self, swarm: swarm)
-    node = SimNode(world: self, swarm: swarm, seed: chance.next())
+    makeNodes()
     workload = Workload(world: self, swarm: swarm, seed: chance.next())
     makeClients()
+  }
+
+  private func makeNodes() {
+    for index in 0..<swarm.memberCount {
+      nodes.append(SimNode(world: self, swarm: swarm, index: index, seed: chance.next()))
+    }
+    guard swarm.memberCount > 1 else { return }
+    mesh = Mesh(world: self, count: swarm.memberCount, seed: chance.next(), faults: swarm.mesh)
   }
 
   private func makeClients() {
@@ -74,12 +82,12 @@ final class World: Scheduler {
   func at(_ instant: Instant, _ body: @escaping () -> Void) { heap.add(instant, body) }
 
   func run() {
-    node.start()
+    for node in nodes { node.start() }
     for client in streamClients { client.start() }
     for client in datagramClients { client.start() }
     planClockStep()
     planFullDisk()
-    let ending = Instant.zero + .seconds(UInt64(swarm.safetySeconds))
+    mesh?.planCut()
     at(ending) { [self] in stopFaults() }
     let bound = ending + livenessBound
     while failure == nil, let (instant, body) = heap.pop() {
@@ -100,7 +108,8 @@ final class World: Scheduler {
     network.faults.resetInThousand = 0
     network.faults.lateInThousand = 0
     network.faults.windowByteCount = 1 << 20
-    node.stopFaults()
+    mesh?.stopFaults()
+    for node in nodes { node.stopFaults() }
     workload.retireAll()
     planAudit()
   }
@@ -111,6 +120,7 @@ final class World: Scheduler {
       guard workload.isDone else { return planAudit() }
       isAudited = true
       streamClients[0].audit(once.records, ledgers.all)
+      if mesh == nil { isAtRest = true } else { planRest() }
     }
   }
 
@@ -118,15 +128,47 @@ final class World: Scheduler {
 
   private var isDone: Bool {
     isAudited && workload.isDone && streamClients.allSatisfy(\.isDone)
-      && datagramClients.allSatisfy(\.isDone)
+      && datagramClients.allSatisfy(\.isDone) && isAtRest
   }
 
+  // MARK: Members
+
+  /// What the members have still open, as it was looked at last.
+  private var unrest: String?
+  private var isAtRest = false
+
+  /// Once all clients are done the members come to rest, and then hold the same.
+  private func planRest() {
+    at(now + .millis(100)) { [self] in
+      let views = nodes.map(\.memberView)
+      unrest = EqualMembers.unrest(views)
+      if unrest != nil { return planRest() }
+      isAtRest = true
+      if let text = EqualMembers.difference(views) { fail("equal members", text) }
+    }
+  }
+
+  /// Until when a call that its client gave up now can still have an effect: in a cluster, while a
+  /// member is away or cut off.
+  var effectEnd: Instant {
+    mesh == nil ? now + .seconds(4) : max(now, ending) + .seconds(15)
+  }
+
+  /// The bounds between which the nodes' hybrid clocks have judged: members take over each other's.
+  func clockBounds(from start: Instant, to end: Instant) -> ClosedRange<Int64> {
+    let all = nodes.map { $0.clock.bounds(from: start, to: end) }
+    return all.map(\.lowerBound).min()!...all.map(\.upperBound).max()!
+  }
+
+  private var ending: Instant { .zero + .seconds(UInt64(swarm.safetySeconds)) }
+
   private func failLiveness() {
+    unrest = mesh.flatMap { _ in EqualMembers.unrest(nodes.map(\.memberView)) }
     let open = workload.groups.map { "\($0.name): \($0.stage), \($0.openCount) open" }
     fail(
       "liveness",
-      "not done \(livenessBound.millis / 1_000) s after the faults stopped; node up: "
-        + "\(node.isUp); \(open.joined(separator: "; "))")
+      "not done \(livenessBound.millis / 1_000) s after the faults stopped; up: "
+        + "\(nodes.map(\.isUp)); \(open.joined(separator: "; "))\(unrest.map { "; \($0)" } ?? "")")
   }
 
   /// What this run came to, for `Simulation`.
@@ -134,21 +176,15 @@ final class World: Scheduler {
     var statistics = SimulationStatistics()
     statistics.millis = now.nanos / 1_000_000
     statistics.steps = trace.step
-    statistics.turns = node.turnCount
+    for node in nodes { node.count(into: &statistics) }
+    mesh?.count(into: &statistics)
     statistics.calls = workload.callCount
     statistics.refusedCalls = workload.refusedCount
     statistics.unknownCalls = workload.unknownCount
     statistics.resentCalls = once.resentCount
-    statistics.deaths = node.deathCount
-    statistics.powerLosses = node.powerLossCount
-    statistics.cleanStops = node.cleanStopCount
-    statistics.faultStops = node.faultStopCount
-    statistics.diskFaults = node.directory.failureCount + node.directory.fullCount
-    statistics.diskEffects = node.directory.effectCount
-    statistics.networkFaults =
+    statistics.networkFaults +=
       network.lostCount + network.repeatedCount + network.damagedCount + network.resetCount
     statistics.clockSteps = clockStepCount
-    statistics.flippedBits = node.flippedBitCount
     statistics.losses = losses.count
     statistics.histories = workload.checkedCount
     statistics.undecidedHistories = workload.undecidedCount
@@ -181,7 +217,7 @@ final class World: Scheduler {
       guard !isEnding else { return }
       let most = swarm.stepSecondsMax * 1_000
       let step = Int64(chance.within(-most...most)) * 1_000_000
-      clock.step(by: step, at: now)
+      nodes[chance.below(nodes.count)].clock.step(by: step, at: now)
       clockStepCount += 1
       trace.note("clock steps", at: now, UInt64(bitPattern: step))
       planClockStep()
@@ -196,6 +232,7 @@ final class World: Scheduler {
     at(now + .millis(UInt64(pause))) { [self] in
       guard !isEnding else { return }
       let free = chance.below(1 << 20)
+      let node = nodes[chance.below(nodes.count)]
       node.directory.capacity = node.directory.usedByteCount + free
       trace.note("disk has left", at: now, UInt64(free))
       at(now + .millis(UInt64(1 + chance.below(2_000)))) { [self] in
@@ -208,10 +245,8 @@ final class World: Scheduler {
 
   // MARK: For clients
 
-  var nodeEndpoint: Endpoint { node.endpoint }
-
   func makeID(client: Int) -> OperationID {
-    let millis = clock.trueMillis(at: now) + clientSkewMillis[client]
+    let millis = nodes[0].clock.trueMillis(at: now) + clientSkewMillis[client]
     return OperationID(unixMillis: millis, random: chance.next(), chance.next())
   }
 
@@ -231,18 +266,26 @@ final class World: Scheduler {
 
   private var streamCount = 0
 
-  /// Opens a stream to the node; to nothing when it is down.
-  func connect(_ user: any StreamUser, from endpoint: Endpoint) -> ClientStream {
-    ClientStream(network: network, to: node.port, from: endpoint, user: user)
+  /// The node that a client talks to next: any member.
+  func drawNode(_ chance: inout Random) -> Int {
+    nodes.count == 1 ? 0 : chance.below(nodes.count)
   }
 
-  /// Sends a datagram to the node; `receive` is given what comes back.
+  /// Opens a stream to a node; to nothing when it is down.
+  func connect(
+    _ user: any StreamUser, to node: Int, from endpoint: Endpoint
+  ) -> ClientStream {
+    ClientStream(network: network, to: nodes[node].port, from: endpoint, user: user)
+  }
+
+  /// Sends a datagram to a node; `receive` is given what comes back.
   func send(
-    _ datagram: [UInt8], from endpoint: Endpoint, receive: @escaping ([UInt8]) -> Void
+    _ datagram: [UInt8], to node: Int, from endpoint: Endpoint,
+    receive: @escaping ([UInt8]) -> Void
   ) {
     trace.note("datagram", at: now, UInt64(endpoint.port), UInt64(datagram.count))
     network.carry(datagram) { [self] bytes in
-      guard let port = node.port else { return }
+      guard let port = nodes[node].port else { return }
       port.arrive(datagram: bytes, from: endpoint)
     }
     receivers[endpoint] = receive

@@ -1,0 +1,44 @@
+import Base
+import Store
+import TPC
+
+extension Cluster {
+  /// Who keeps a command from using a key now; nil: nobody. A command that joins the open round
+  /// will lock it; one that does not only reads what is committed.
+  func holder(
+    of key: UnsafeRawBufferPointer, isWritten: Bool, joins: Bool
+  ) -> TransactionID? {
+    guard joins else {
+      guard negotiator.lockCount > 0, negotiator.isLocked(key) == .write else { return nil }
+      #if MUTANTS
+        if Mutant.active == .readAtCoordinator,
+          negotiator.holder(key)?.node == negotiator.member
+        {
+          return nil
+        }
+      #endif
+      return negotiator.holder(key)
+    }
+    if let blocker = negotiator.blocker(of: key, isWritten ? .write : .read, for: open?.id) {
+      return blocker
+    }
+    // Those that have lost a conflict before go first.
+    guard open?.id == nil, !renewals.isEmpty else { return nil }
+    return renewals.first { $0.keys.contains(key) }?.id
+  }
+
+  /// Who keeps a command from using the table as a whole.
+  mutating func holderOfAll(_ access: Node.Access, joins: Bool) -> TransactionID? {
+    guard joins else {
+      guard negotiator.isLocked(operation: Self.allKeys) == .write else { return nil }
+      return negotiator.holder(operation: Self.allKeys)
+    }
+    let mode: LockMode = access.changesAll || open?.changesAll == true ? .write : .read
+    let blocker = negotiator.blocker(of: Self.allKeys, mode, for: open?.id)
+    if access.changesAll, blocker != nil { wholeIsWanted = true }
+    if blocker == nil, wholeIsWanted, !access.changesAll, open == nil {
+      return negotiator.holder(operation: Self.allKeys)
+    }
+    return blocker
+  }
+}

@@ -1,0 +1,135 @@
+import Base
+import TPC
+import Testing
+
+@testable import Node
+
+/// Commands that have to wait for other members' transactions, or are refused meanwhile.
+@Suite struct ClusterWaitingTests {
+  @Test func anExecThatIsRefusedEndsItsTransaction() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    cluster[1].bench.host.node.cluster!.pointee.confirmed = MemberSet()
+    cluster.put(1, link, "MULTI\r\nSET a 1\r\nEXEC\r\n")
+    #expect(cluster.take(1, link).hasPrefix("+OK;+QUEUED;-UNAVAILABLE this member waits"))
+    cluster[1].bench.host.node.cluster!.pointee.confirmed = MemberSet([MemberID(2), MemberID(3)])
+    #expect(cluster.ask(1, link, "SET b 1") == "+OK")
+    #expect(cluster.ask(1, link, "EXEC") == "-ERR EXEC without MULTI")
+    #expect(cluster.ask(1, link, "EXISTS a b") == ":1")
+  }
+
+  @Test func anExecUnderAnIdThatIsKnownEndsItsTransaction() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    #expect(cluster.ask(1, link, "OUTCOME \(id) SEAL") == "$7;aborted")
+    cluster.put(1, link, "MULTI\r\nSET a 1\r\nONCE \(id) EXEC\r\n")
+    #expect(cluster.take(1, link).hasPrefix("+OK;+QUEUED;-ABORTED the id was sealed"))
+    #expect(cluster.ask(1, link, "SET b 1") == "+OK")
+  }
+
+  /// FLUSHALL of member 1 waits at member 2 for a younger SET there: a further SET there waits for it.
+  @Test func aRoundWaitsForAnOlderTransactionThatWaitsItself() {
+    let cluster = ClusterBench()
+    let links = (1...2).map { cluster.connect($0) }
+    let late = cluster.connect(2)
+    cluster.drops = { from, _ in from == 1 }
+    cluster.put(1, links[0], "FLUSHALL\r\n")
+    cluster.drops = { from, to in from == 2 && to == 1 || from == 1 && to == 2 }
+    cluster.advance(millis: 1)
+    cluster.put(2, links[1], "SET a 1\r\n")
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    for _ in 0..<40 { cluster.advance(millis: 10) }
+    cluster.put(2, late, "SET b 1\r\n")
+    #expect(cluster.take(2, late) == "")
+    cluster.drops = { _, _ in false }
+    cluster.settle()
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(1, links[0]) == "+OK")
+    #expect(cluster.take(2, links[1]) == "+OK")
+    #expect(cluster.take(2, late) == "+OK")
+  }
+
+  /// The id's age passes the bound between two attempts: run again, its command is as good as before.
+  @Test func anIdThatAgesBetweenTwoAttemptsIsExecutedAllTheSame() {
+    let cluster = ClusterBench()
+    let links = (1...2).map { cluster.connect($0) }
+    let day: Int64 = 24 * 3_600 * 1_000
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now - day + 50, random: 1, 2)
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    cluster.put(2, links[1], "SET a 1\r\n")
+    cluster.advance(millis: 1)
+    cluster.put(1, links[0], "ONCE \(id) INCR a\r\n")
+    for _ in 0..<20 { cluster.advance(millis: 10) }
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(2, links[1]) == "+OK")
+    #expect(cluster.take(1, links[0]) == ":2")
+    #expect(cluster.members.allSatisfy { $0.bench.host.isClusterIdle })
+  }
+
+  /// A command between WATCH and MULTI is run again after a conflict: the watch is still on.
+  @Test func aWatchOutlivesACommandThatIsRunAgain() {
+    let cluster = ClusterBench()
+    let links = (1...3).map { cluster.connect($0) }
+    #expect(cluster.ask(1, links[0], "SET a 1") == "+OK")
+    cluster.advance(millis: 10)
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    cluster.put(2, links[1], "SET b 2\r\n")
+    cluster.advance(millis: 1)
+    cluster.put(1, links[0], "WATCH a\r\nSET b 1\r\n")
+    for _ in 0..<5 { cluster.advance(millis: 10) }
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(1, links[0]) == "+OK;+OK")
+    #expect(cluster.ask(3, links[2], "SET a 2") == "+OK")
+    cluster.advance(millis: 10)
+    cluster.put(1, links[0], "MULTI\r\nSET c 1\r\nEXEC\r\n")
+    #expect(cluster.take(1, links[0]) == "+OK;+QUEUED;*-1")
+  }
+
+  /// WATCH behind a change of the same key: run again, the change has another version than at first.
+  @Test func aWatchInOnePipelineWithAChangeSeesWhatWasCommitted() {
+    let cluster = ClusterBench()
+    let links = (1...2).map { cluster.connect($0) }
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    cluster.put(2, links[1], "SET a 2\r\n")
+    cluster.advance(millis: 1)
+    cluster.put(1, links[0], "SET a 1\r\nWATCH a\r\nMULTI\r\nINCR a\r\nEXEC\r\n")
+    for _ in 0..<5 { cluster.advance(millis: 10) }
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(1, links[0]) == "+OK;+OK;+OK;+QUEUED;*1;:2")
+  }
+
+  @Test func aSealWaitsForAnOlderTransactionThatWaitsItself() {
+    let cluster = ClusterBench()
+    let links = (1...2).map { cluster.connect($0) }
+    let late = cluster.connect(2)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    cluster.drops = { from, _ in from == 1 }
+    cluster.put(1, links[0], "FLUSHALL\r\n")
+    cluster.drops = { from, to in from == 2 && to == 1 || from == 1 && to == 2 }
+    cluster.advance(millis: 1)
+    cluster.put(2, links[1], "SET a 1\r\n")
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    for _ in 0..<40 { cluster.advance(millis: 10) }
+    cluster.put(2, late, "OUTCOME \(id) SEAL\r\n")
+    #expect(cluster.take(2, late) == "")
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(2, late) == "$7;aborted")
+  }
+
+  /// All changes of a round have one version: one that was told is that of no other value.
+  @Test func aVersionThatWasToldIsThatOfOneValue() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    cluster.put(1, link, "SET a 1\r\nGETV a\r\nSET a 2\r\nGETV a\r\n")
+    let parts = cluster.take(1, link).split(separator: ";")
+    #expect(parts.count == 10 && parts[4] != parts[9])
+  }
+}

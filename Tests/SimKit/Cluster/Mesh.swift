@@ -1,0 +1,247 @@
+import Base
+import NetKit
+
+/// How the links between members treat messages; a seed draws one.
+struct MeshFaults {
+  /// Messages go over links with handshake, pings and runs of members that are told apart; otherwise
+  /// each goes to the negotiator, whenever it was sent.
+  var isLinked = false
+  /// Links keep order and lose nothing while they last, as TCP's; otherwise as UDP's.
+  var isOrdered = false
+  var latencyMicrosMax = 200
+  var lateInThousand = 0
+  var lossInThousand = 0
+  var repeatInThousand = 0
+  /// How often a message is accompanied by one of long ago.
+  var oldInThousand = 0
+  /// How many messages of before are given again when a member starts.
+  var oldAtStartMax = 0
+  /// The mean pause between two cuts of one way or of all ways of a member; 0: there are none.
+  var millisBetweenCuts = 0
+  var cutMillisMax = 0
+  /// How often a member that starts is cut off at first, with what it has in doubt.
+  var cutAtStartInThousand = 0
+}
+
+/// Carries the negotiators' messages from member to member: late, twice, in any order, not at all, and
+/// again long after.
+///
+/// It keeps messages that it has delivered, so that it can give them again after a restart of their
+/// sender or receiver: a repetition older than a crash finds mistakes that no other fault does.
+final class Mesh {
+  private unowned let world: World
+  private var chance: Random
+  var faults: MeshFaults
+  let count: Int
+  let isLinked: Bool
+  let isOrdered: Bool
+  /// By way as `cutUntil`: how its last message began and how it was delivered.
+  private var ways: [Way?]
+  /// Until when each way is cut, by `from * count + to`.
+  private var cutUntil: [Instant]
+  private var kept: [Message] = []
+
+  private(set) var sentCount = 0
+  private(set) var lostCount = 0
+  private(set) var repeatedCount = 0
+  private(set) var oldCount = 0
+  private(set) var cutCount = 0
+
+  private struct Message {
+    var from: Int
+    var to: Int
+    var bytes: [UInt8]
+  }
+
+  private struct Way {
+    var header: [UInt8]
+    var deliver: ([UInt8]) -> Void
+  }
+
+  private static let keptCountMax = 512
+
+  init(world: World, count: Int, seed: UInt64, faults: MeshFaults) {
+    self.world = world
+    self.count = count
+    self.faults = faults
+    isLinked = faults.isLinked
+    isOrdered = faults.isOrdered
+    ways = Array(repeating: nil, count: count * count)
+    chance = Random(seed: seed)
+    cutUntil = Array(repeating: .zero, count: count * count)
+  }
+
+  // MARK: Messages
+
+  /// Members are counted from 0.
+  func send(_ bytes: [UInt8], from: Int, to: Int) {
+    sentCount += 1
+    world.trace.note("member sends", at: world.now, UInt64(from), UInt64(to))
+    bytes.withUnsafeBytes { world.trace.fold($0) }
+    let message = Message(from: from, to: to, bytes: bytes)
+    if cutUntil[from * count + to] > world.now || chance.chance(faults.lossInThousand, in: 1_000) {
+      lostCount += 1
+    } else {
+      deliver(message, after: latency())
+    }
+    if chance.chance(faults.repeatInThousand, in: 1_000) {
+      repeatedCount += 1
+      deliver(message, after: latency())
+    }
+    if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
+  }
+
+  private func latency() -> Interval {
+    let micros = 5 + chance.below(faults.latencyMicrosMax)
+    return .micros(UInt64(chance.chance(faults.lateInThousand, in: 1_000) ? micros * 50 : micros))
+  }
+
+  private func deliver(_ message: Message, after interval: Interval) {
+    world.at(world.now + interval) { [self] in
+      if world.nodes[message.to].take(message.bytes, from: message.from) { keep(message) }
+    }
+  }
+
+  // MARK: Old messages
+
+  private func keep(_ message: Message) {
+    guard faults.oldAtStartMax > 0 || faults.oldInThousand > 0 else { return }
+    if kept.count < Self.keptCountMax {
+      kept.append(message)
+    } else if chance.chance(1, in: 4) {
+      kept[chance.below(kept.count)] = message
+    }
+  }
+
+  /// A member has begun a new life: some of what it or the others heard before comes again.
+  func started(_ member: Int) {
+    guard !world.isEnding else { return }
+    if chance.chance(faults.cutAtStartInThousand, in: 1_000) {
+      cutOff(member, until: world.now + .millis(UInt64(1 + chance.below(1_500))))
+    }
+    guard faults.oldAtStartMax > 0 else { return }
+    for _ in 0..<chance.below(faults.oldAtStartMax + 1) {
+      giveOld { $0.from == member || $0.to == member }
+    }
+  }
+
+  private func giveOld(_ fits: (Message) -> Bool) {
+    let fitting = kept.filter(fits)
+    guard !fitting.isEmpty else { return }
+    oldCount += 1
+    let message = fitting[chance.below(fitting.count)]
+    let microsMax = chance.chance(1, in: 2) ? 20_000 : 2_000_000
+    let pause = Interval.micros(UInt64(chance.below(microsMax)))
+    if isLinked { forge(message, after: pause) } else { deliver(message, after: pause) }
+  }
+
+  /// Puts an old message into the session that the two members have now, which would not take it
+  /// otherwise: sessions protect from such messages, but the negotiator must not need that.
+  private func forge(_ message: Message, after pause: Interval) {
+    world.at(world.now + pause) { [self] in
+      guard let way = ways[message.from * count + message.to] else { return }
+      way.deliver([message.bytes[0]] + way.header + message.bytes[Self.headerByteCount...])
+    }
+  }
+
+  // MARK: Links
+
+  /// Bytes before the rest of a message of a link, the kind included.
+  private static let headerByteCount = 12
+  private static let payloadKind: UInt8 = 4
+  private static let sessionKinds: ClosedRange<UInt8> = 4...6
+
+  /// Makes the links of a new life of a member go through here.
+  func attach(_ port: SimPort, of member: Int) {
+    guard isLinked else { return }
+    port.resolve = { [unowned self] endpoint in
+      guard let other = world.nodes.first(where: { $0.endpoint == endpoint }),
+        !isCut(member, other.index)
+      else { return nil }
+      return other.port
+    }
+    port.carryMessage = { [unowned self] link, message, last, deliver in
+      carry(message, from: member, to: Int(link.remote.port) - 9_099, after: last, deliver)
+    }
+  }
+
+  private func isCut(_ from: Int, _ to: Int) -> Bool {
+    cutUntil[from * count + to] > world.now || cutUntil[to * count + from] > world.now
+  }
+
+  private func carry(
+    _ bytes: [UInt8], from: Int, to: Int, after last: Instant,
+    _ deliver: @escaping ([UInt8]) -> Void
+  ) -> Instant {
+    sentCount += 1
+    let way = from * count + to
+    if Self.sessionKinds.contains(bytes[0]) {
+      ways[way] = Way(header: Array(bytes[1..<Self.headerByteCount]), deliver: deliver)
+    }
+    let arrive = { [self] in
+      deliver(bytes)
+      if bytes[0] == Self.payloadKind { keep(Message(from: from, to: to, bytes: bytes)) }
+    }
+    if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
+    if isOrdered {
+      let arrival = max(world.now + latency(), last + Interval(nanos: 1), cutUntil[way])
+      world.at(arrival, arrive)
+      return arrival
+    }
+    if cutUntil[way] > world.now || chance.chance(faults.lossInThousand, in: 1_000) {
+      lostCount += 1
+    } else {
+      world.at(world.now + latency(), arrive)
+    }
+    if chance.chance(faults.repeatInThousand, in: 1_000) {
+      repeatedCount += 1
+      world.at(world.now + latency(), arrive)
+    }
+    return last
+  }
+
+  // MARK: Cuts
+
+  /// Cuts one way, a pair, or a member from all others, now and then.
+  func planCut() {
+    guard faults.millisBetweenCuts > 0 else { return }
+    let pause = 1 + chance.below(2 * faults.millisBetweenCuts)
+    world.at(world.now + .millis(UInt64(pause))) { [self] in
+      guard !world.isEnding else { return }
+      cut()
+      planCut()
+    }
+  }
+
+  private func cut() {
+    cutCount += 1
+    let until = world.now + .millis(UInt64(1 + chance.below(faults.cutMillisMax)))
+    let from = chance.below(count)
+    let to = (from + 1 + chance.below(count - 1)) % count
+    let kind = chance.below(3)
+    world.trace.note("cut", at: world.now, UInt64(from * count + to), UInt64(kind))
+    cutUntil[from * count + to] = until
+    if kind > 0 { cutUntil[to * count + from] = until }
+    if kind == 2 { cutOff(from, until: until) }
+  }
+
+  private func cutOff(_ member: Int, until: Instant) {
+    world.trace.note("cut off", at: world.now, UInt64(member), until.nanos)
+    for other in 0..<count where other != member {
+      cutUntil[member * count + other] = until
+      cutUntil[other * count + member] = until
+    }
+  }
+
+  /// Every message arrives once, soon, from now on; those under way included.
+  func stopFaults() {
+    faults = MeshFaults()
+    for way in cutUntil.indices { cutUntil[way] = .zero }
+  }
+
+  func count(into statistics: inout SimulationStatistics) {
+    statistics.clusters += 1
+    statistics.messages += sentCount
+    statistics.networkFaults += lostCount + repeatedCount + oldCount + cutCount
+  }
+}

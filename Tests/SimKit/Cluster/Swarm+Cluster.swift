@@ -1,0 +1,48 @@
+import Base
+import Store
+import TPC
+
+extension Swarm {
+  /// Draws a cluster or none, and its troubles.
+  mutating func drawCluster(_ chance: inout Random, _ fixed: Int?) {
+    let drawn = chance.chance(1, in: 2) ? [2, 3, 3, 4][chance.below(4)] : 1
+    memberCount = fixed ?? drawn
+    guard memberCount > 1 else { return }
+    durability = .always
+    // Between members the moment of an expiry differs with their clocks.
+    usesExpiry = false
+    // Writes need every member.
+    secondsBetweenDeaths *= memberCount * chance.within(1...2)
+    if chance.chance(2, in: 3) { patienceMillis = [20, 200, 1_000][chance.below(3)] }
+    if chance.chance(2, in: 3) { drawConflicts(&chance) }
+    drawMesh(&chance)
+    if chance.chance(1, in: 2) { negotiator.counterStep = 16 }
+    if chance.chance(1, in: 2) { negotiator.forgetStep = 4 }
+  }
+
+  /// Many clients at few keys, who do not wait long: attempts die, and transactions are aborted.
+  private mutating func drawConflicts(_ chance: inout Random) {
+    streamClientCount = chance.within(4...9)
+    groupCount = chance.within(1...3)
+    thinkMicrosMax = [500, 5_000, 20_000][chance.below(3)]
+    watchesInThousand = min(watchesInThousand, 60)
+    if chance.chance(1, in: 2) { secondsBetweenDeaths = max(1, secondsBetweenDeaths / 4) }
+    if chance.chance(1, in: 2) { downMillisMax = 20 }
+  }
+
+  private mutating func drawMesh(_ chance: inout Random) {
+    mesh.isLinked = chance.chance(1, in: 2)
+    mesh.isOrdered = chance.chance(1, in: 2)
+    mesh.latencyMicrosMax = [50, 500, 5_000, 30_000][chance.below(4)]
+    if chance.chance(1, in: 2) { mesh.lateInThousand = chance.within(1...200) }
+    if chance.chance(1, in: 2) { mesh.lossInThousand = chance.within(1...200) }
+    if chance.chance(1, in: 2) { mesh.repeatInThousand = chance.within(1...300) }
+    if chance.chance(1, in: 2) { mesh.oldInThousand = chance.within(1...100) }
+    if chance.chance(2, in: 3) { mesh.oldAtStartMax = chance.within(1...60) }
+    if chance.chance(1, in: 2) { mesh.cutAtStartInThousand = chance.within(200...900) }
+    if chance.chance(1, in: 2) {
+      mesh.millisBetweenCuts = chance.within(200...4_000)
+      mesh.cutMillisMax = [50, 500, 3_000][chance.below(3)]
+    }
+  }
+}
