@@ -32,6 +32,8 @@ struct Cluster: ~Copyable {
   /// Replies to commands of earlier turns, for Host to send: link by link, bytes in `lateBytes`.
   var late: [(link: LinkID, byteCount: Int, tellsChange: Bool)] = []
   var lateBytes = ByteBuffer()
+  /// Sessions whose rounds have ended: they go on once those replies are sent.
+  var released: [LinkID] = []
   /// Messages to members that may leave at once, and those that wait at the gate.
   var freeOutbox = Outbox()
   var gatedOutbox = Outbox()

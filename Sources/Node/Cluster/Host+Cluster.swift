@@ -42,7 +42,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   /// Sends the replies to commands of earlier turns: before their sessions go on.
   mutating func sendLateReplies(at now: Moment) {
-    guard let cluster = node.cluster, !cluster.pointee.late.isEmpty else { return }
+    guard let cluster = node.cluster else { return }
+    defer { node.resumeReleased(cluster) }
+    guard !cluster.pointee.late.isEmpty else { return }
     for (id, count, tellsChange) in cluster.pointee.late {
       let bytes = UnsafeRawBufferPointer(rebasing: cluster.pointee.lateBytes.bytes[0..<count])
       node.counters.outputBytes &+= UInt64(count)

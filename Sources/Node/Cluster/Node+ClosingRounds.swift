@@ -259,13 +259,25 @@ extension Node {
     sendLate(to: unit.link, from: start, tellsChange: tellsChange, cluster)
   }
 
-  /// Lets the sessions of a round go on.
+  /// Lets the sessions of a round go on, once Host has sent the replies.
   private mutating func release(_ round: Round) {
-    cluster?.pointee.mayUnblock = true
+    guard let cluster else { return }
+    cluster.pointee.mayUnblock = true
     for unit in round.units where unit.request == nil {
       guard let session = sessions[unit.link], session.pointee.stall == .round else { continue }
-      session.pointee.stall = .none
       session.pointee.round = 0
+      cluster.pointee.released.append(unit.link)
+    }
+  }
+
+  /// The replies of the rounds that ended are sent: their sessions go on.
+  mutating func resumeReleased(_ cluster: ClusterPointer) {
+    guard !cluster.pointee.released.isEmpty else { return }
+    let links = cluster.pointee.released
+    cluster.pointee.released.removeAll(keepingCapacity: true)
+    for link in links {
+      guard let session = sessions[link], session.pointee.stall == .round else { continue }
+      session.pointee.stall = .none
       stallOnOutput(session, unsent: 0)
       if session.pointee.stall == .none { becomeReady(session) }
     }

@@ -132,4 +132,14 @@ import Testing
     let parts = cluster.take(1, link).split(separator: ";")
     #expect(parts.count == 10 && parts[4] != parts[9])
   }
+
+  /// The round ends in the middle of a pipeline and is refused at once: in its place among the replies.
+  @Test func aRoundThatIsRefusedAtOnceIsAnsweredInOrder() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    #expect(cluster.ask(1, link, "SET a 1") == "+OK")
+    cluster[1].bench.host.node.noSpace = true
+    cluster.put(1, link, "MULTI\r\nDEL a\r\nGETV a\r\nEXEC\r\nPING\r\n")
+    #expect(cluster.take(1, link).hasSuffix(";+PONG"))
+  }
 }
