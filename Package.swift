@@ -12,9 +12,9 @@ let package = Package(
   products: [
     .executable(name: "serve", targets: ["serve"]),
     .executable(name: "clie", targets: ["clie"]),
-    .library(name: "NetKit", targets: ["NetKit"]),
-    .library(name: "TPC", targets: ["TPC"]),
-    .library(name: "Tuppence", targets: ["Node", "Client"]),
+    .library(name: "NetKit", targets: ["NetKit", "Base"]),
+    .library(name: "TPC", targets: ["TPC", "Base"]),
+    .library(name: "Tuppence", targets: ["Node", "Client", "Base"]),
   ],
   targets: [
     .systemLibrary(name: "CLinux"),

@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+"""Tells the story of a shop, and asserts it: two warehouses and a ledger, each its own process.
+
+First what becomes of single orders, then a crowd of clients with random orders while the processes
+are killed with SIGKILL and started again. After each burst of kills, once nothing is undecided, the
+ledger's balance must be the value of all stock.
+
+Usage: story.py [--udp] [--seconds 8] [--seed N] [--shop PROGRAM]
+Prints one line at the end; exit code 0 when all of it held.
+"""
+
+import argparse
+import collections
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+NAMES = ["north", "south", "ledger"]
+DONE, REFUSED, USAGE, UNREACHABLE, ABORTED, UNKNOWN = 0, 1, 2, 3, 4, 5
+
+
+class Shop:
+    """The processes of a shop and its clients."""
+
+    def __init__(self, program, folder, udp):
+        self.program = program
+        self.folder = pathlib.Path(folder)
+        ports = free_ports(len(NAMES), udp)
+        members = ",".join(f"{n}=127.0.0.1:{p}" for n, p in zip(NAMES, ports))
+        self.environment = dict(
+            os.environ, SHOP_MEMBERS=members, SHOP_UDP="yes" if udp else "no")
+        self.processes = {}
+        self.kills = 0
+
+    def start(self, name):
+        log = open(self.folder / f"{name}.log", "ab")
+        self.processes[name] = subprocess.Popen(
+            [self.program, "serve", "--name", name, "--data", self.folder / name],
+            env=self.environment, stdout=log, stderr=log)
+        log.close()
+
+    def kill(self, name):
+        process = self.processes[name]
+        if process.poll() is not None:
+            raise AssertionError(f"{name} ended by itself: {self.last_words(name)}")
+        process.kill()
+        process.wait()
+        self.kills += 1
+
+    def signal(self, name, number):
+        self.processes[name].send_signal(number)
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def last_words(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+
+    def popen(self, *words, at=None):
+        place = ["--at", at] if at else []
+        return subprocess.Popen(
+            [self.program, *map(str, words), *place], env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *words, at=None):
+        """Runs the client; gives its exit code and what it printed."""
+        process = self.popen(*words, at=at)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode in range(6), (words, process.returncode, out, err)
+        return process.returncode, out.strip()
+
+    def do(self, *words, at=None):
+        """Runs an order that must be done; gives the name of its transaction."""
+        code, out = self.run(*words, at=at)
+        assert code == DONE and out.startswith("committed "), (words, at, code, out)
+        return out.split()[1]
+
+    def refuse(self, *words, at=None):
+        code, out = self.run(*words, at=at)
+        assert code == REFUSED and out.startswith("refused"), (words, at, code, out)
+
+    def ask(self, *words, at=None):
+        """Asks until there is an answer: members may have been started just now."""
+        end = time.monotonic() + 30
+        while True:
+            code, out = self.run(*words, at=at)
+            if code == DONE:
+                return out
+            assert time.monotonic() < end, (words, code, out)
+            time.sleep(0.1)
+
+    def stock(self):
+        """The amounts by (warehouse, goods)."""
+        amounts = {}
+        for line in self.ask("stock").splitlines():
+            warehouse, amount, goods = line.split()
+            amounts[warehouse, goods] = int(amount)
+        return amounts
+
+    def balance(self):
+        return int(self.ask("balance"))
+
+    def log(self):
+        return [entry(line) for line in self.ask("log").splitlines()]
+
+    def status(self, name):
+        words = self.ask("status", at=name).split()
+        return {key: int(value) for key, value in zip(words[1::2], words[2::2])}
+
+    def settle(self):
+        """Waits until every member is there and nothing is undecided."""
+        end = time.monotonic() + 40
+        while True:
+            all_status = [self.status(name) for name in NAMES]
+            if all(s["in-doubt"] == 0 and s["open"] == 0 for s in all_status):
+                assert all(s["contradictions"] == 0 for s in all_status), all_status
+                return
+            assert time.monotonic() < end, all_status
+            time.sleep(0.05)
+
+    def check(self):
+        """What must hold whenever nothing is undecided."""
+        self.settle()
+        stock, balance, log = self.stock(), self.balance(), self.log()
+        worth = sum(amount * value_of(goods) for (_, goods), amount in stock.items())
+        assert worth == balance, f"stock is worth {worth}, the ledger says {balance}"
+        assert all(amount > 0 for amount in stock.values()), stock
+        assert moved(log) == stock, (moved(log), stock)
+        check_once(log)
+        return log
+
+
+Entry = collections.namedtuple("Entry", "name verb subject move undone_by redone_by")
+
+
+def entry(line):
+    """Reads a line of the log: 3.1 undo 1.7 gain 5 shoes@42 north, redone by 2.2"""
+    what, *notes = line.split(", ")
+    name, *words = what.split()
+    verb, subject = "do", None
+    if words[0] in ("undo", "redo"):
+        verb, subject, *words = words
+    by = dict(note.split(" by ") for note in notes)
+    return Entry(name, verb, subject, words, by.get("undone"), by.get("redone"))
+
+
+def value_of(goods):
+    return int(goods.split("@")[1])
+
+
+def moved(log):
+    """The stock that the log's transactions make, by (warehouse, goods)."""
+    stock = collections.Counter()
+    for one in log:
+        verb, amount, goods, *places = one.move
+        amount = -int(amount) if one.verb == "undo" else int(amount)
+        source = None if verb == "gain" else places[0]
+        target = None if verb == "loss" else places[-1]
+        if source:
+            stock[source, goods] -= amount
+        if target:
+            stock[target, goods] += amount
+    return {key: amount for key, amount in stock.items() if amount != 0}
+
+
+def check_once(log):
+    """Nothing was undone or redone twice, and each of the two knows of the other."""
+    names = [one.name for one in log]
+    assert len(set(names)) == len(names), "a transaction is in the log twice"
+    for verb in ("undo", "redo"):
+        subjects = collections.Counter(one.subject for one in log if one.verb == verb)
+        assert not subjects or max(subjects.values()) == 1, (verb, subjects.most_common(3))
+    by_name = {one.name: one for one in log}
+    for one in log:
+        if one.verb == "undo":
+            assert by_name[one.subject].undone_by == one.name, one
+        if one.verb == "redo":
+            assert by_name[one.subject].redone_by == one.name, one
+
+
+# --- The chapters ---------------------------------------------------------------------------------
+
+
+def single_orders(shop):
+    """Anybody coordinates; what cannot be is refused; undo and redo work once each."""
+    shop.do("gain", 255, "stonk@9000", "north", at="north")
+    shop.do("gain", 255, "stonk@9000", "south", at="ledger")
+    transfer = shop.do("transfer", 50, "stonk@9000", "north", "south", at="north")
+    shoes = shop.do("gain", 10, "shoes@42", "north", at="south")
+    shop.do("loss", 5, "shoes@42", "north", at="south")
+    assert shop.stock() == {
+        ("north", "stonk@9000"): 205, ("north", "shoes@42"): 5, ("south", "stonk@9000"): 305}
+    assert shop.balance() == 510 * 9000 + 5 * 42
+
+    retried = sum(shop.status(name)["retried"] for name in NAMES)
+    for name in NAMES:
+        shop.refuse("transfer", 9999, "stonk@9000", "north", "south", at=name)
+        shop.refuse("loss", 1, "hats@3", "south", at=name)
+        shop.refuse("gain", 1, "hats@3", "west", at=name)
+        shop.refuse("undo", "1.999999999", at=name)
+    assert sum(shop.status(name)["retried"] for name in NAMES) == retried, "invalid was retried"
+
+    shop.refuse("redo", transfer)
+    undo = shop.do("undo", transfer, at="ledger")
+    assert shop.stock()["north", "stonk@9000"] == 255
+    shop.refuse("undo", transfer, at="south")
+    shop.refuse("undo", undo)
+    redo = shop.do("redo", transfer, at="south")
+    shop.refuse("redo", transfer)
+    shop.refuse("undo", transfer)
+    shop.do("undo", redo)
+    # Five of the ten pairs are lost: the gain of ten cannot be taken back.
+    shop.refuse("undo", shoes)
+    assert shop.stock()["north", "stonk@9000"] == 255
+    return shop.check()
+
+
+def conflict(shop):
+    """Who needs what another order has reserved, or will bring, tries again until that is decided."""
+    shop.signal("ledger", signal.SIGSTOP)
+    gain = shop.popen("gain", 8, "pens@1", "north", at="north")
+    end = time.monotonic() + 4
+    while shop.status("north")["in-doubt"] == 0:
+        assert time.monotonic() < end
+    before = shop.status("south")["retried"]
+    transfer = shop.popen("transfer", 3, "pens@1", "north", "south", at="south")
+    while shop.status("south")["retried"] == before:
+        assert time.monotonic() < end, "the transfer was not tried again"
+    shop.signal("ledger", signal.SIGCONT)
+    for process in (gain, transfer):
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == DONE, (out, err)
+    stock = shop.stock()
+    assert (stock["north", "pens@1"], stock["south", "pens@1"]) == (5, 3)
+    # Ten pens are there at no place: refused, not tried again.
+    shop.refuse("transfer", 6, "pens@1", "north", "south", at="north")
+    return shop.check()
+
+
+def same_undo_at_once(shop):
+    """Many undo one transaction at the same time, at all members: one of them does it."""
+    name = shop.do("gain", 4, "caps@7", "south")
+    for verb in ("undo", "redo"):
+        clients = [shop.popen(verb, name, at=NAMES[n % 3]) for n in range(9)]
+        codes = collections.Counter()
+        for client in clients:
+            client.communicate(timeout=60)
+            codes[client.returncode] += 1
+        assert codes[DONE] == 1 and codes[REFUSED] == 8, (verb, codes)
+    return shop.check()
+
+
+def killed(shop, chance, seconds):
+    """Random orders of a crowd, and random members killed at random moments."""
+    stop = threading.Event()
+    outcomes = collections.Counter()
+    told = {}
+    failures = []
+    lock = threading.Lock()
+
+    def crowd(seed):
+        chance = random.Random(seed)
+        known = []
+        while not stop.is_set():
+            words = random_order(chance, known)
+            try:
+                code, out = shop.run(*words, at=chance.choice(NAMES))
+            except Exception as error:  # Told by the main thread.
+                failures.append(error)
+                return
+            with lock:
+                outcomes[words[0], code] += 1
+                if code == DONE:
+                    told[out.split()[1]] = words
+            if code == DONE and words[0] in ("transfer", "gain", "loss"):
+                known.append(out.split()[1])
+
+    clients = [threading.Thread(target=crowd, args=[chance.random()]) for _ in range(4)]
+    for client in clients:
+        client.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not failures:
+        time.sleep(chance.uniform(0.1, 0.8))
+        victims = chance.sample(NAMES, chance.choice([1, 1, 1, 2, 3]))
+        for name in victims:
+            shop.kill(name)
+        time.sleep(chance.choice([0, 0, chance.uniform(0, 0.4)]))
+        for name in victims:
+            shop.start(name)
+    stop.set()
+    for client in clients:
+        client.join()
+    if failures:
+        raise failures[0]
+    log = shop.check()
+    names = {one.name for one in log}
+    lost = [name for name in told if name not in names]
+    assert not lost, f"told to be committed, and not in the log: {lost}"
+    return log, outcomes
+
+
+def random_order(chance, known):
+    goods = chance.choice(["stonk@9000", "shoes@42", "pens@1"])
+    a, b = chance.sample(["north", "south"], 2)
+    kind = chance.random()
+    if known and kind < 0.25:
+        return [chance.choice(["undo", "redo"]), chance.choice(known[-20:])]
+    if kind < 0.6:
+        return ["transfer", chance.randint(1, 60), goods, a, b]
+    return [chance.choice(["gain", "loss"]), chance.randint(1, 40), goods, a]
+
+
+# --- The telling ----------------------------------------------------------------------------------
+
+
+def free_ports(count, udp):
+    with contextlib.ExitStack() as stack:
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        sockets = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--udp", action="store_true", help="UDP instead of TCP")
+    parser.add_argument("--seconds", type=float, default=8, help="how long members are killed")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--shop", default=HERE.parent / ".build/debug/shop", help="the program")
+    options = parser.parse_args()
+    transport = "UDP" if options.udp else "TCP"
+    print(f"shop over {transport}: seed {options.seed}", flush=True)
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="shop-") as folder:
+        shop = Shop(options.shop, folder, options.udp)
+        try:
+            for name in NAMES:
+                shop.start(name)
+            shop.settle()
+            single_orders(shop)
+            conflict(shop)
+            same_undo_at_once(shop)
+            log, outcomes = killed(shop, chance, options.seconds)
+        except BaseException:
+            for name in shop.processes:
+                print(f"-- {name}: {shop.last_words(name)}", file=sys.stderr)
+            raise
+        finally:
+            shop.stop()
+    by_code = collections.Counter()
+    for (_, code), count in outcomes.items():
+        by_code[code] += count
+    print(
+        f"figure: shop over {transport}: {len(log)} transactions in the log, {shop.kills} kills; of the "
+        f"crowd's orders {by_code[DONE]} done, {by_code[REFUSED]} refused, {by_code[ABORTED]} aborted, "
+        f"{by_code[UNKNOWN]} unknown, {by_code[UNREACHABLE]} unanswered; the balance held")
+
+
+if __name__ == "__main__":
+    main()
