@@ -1,0 +1,171 @@
+"""cluster.sh: members on this machine, and through something that takes ssh's place."""
+
+import os
+import pathlib
+import re
+import signal
+import stat
+import subprocess
+
+import processes
+import pytest
+import serve_runs
+
+SCRIPT = pathlib.Path(processes.ROOT) / "cluster.sh"
+# What ssh does on the other side: one text for the shell there, in the home.
+STAND_IN = """#!/bin/sh
+[ "$1" = -q ] || exit 99
+echo "$2" >>"$HOME/machines"
+shift 2
+cd && exec sh -c "$*"
+"""
+
+
+class Script:
+    """A hosts file, and cluster.sh with its folder as home."""
+
+    def __init__(self, folder, machine=""):
+        self.folder = folder
+        self.hosts = folder / "the hosts"
+        self.addresses = [f"127.0.0.1:{processes.free_port()}" for _ in range(3)]
+        self.write(self.addresses, machine)
+        (folder / "ssh").write_text(STAND_IN)
+        (folder / "ssh").chmod(0o755)
+        self.environment = {
+            **os.environ, "HOME": str(folder), "TUPPENCE_SERVE": processes.binary("serve"),
+            "TUPPENCE_CLIE": processes.binary("clie"), "CLUSTER_SSH": f"{folder}/ssh -q"}
+
+    def write(self, addresses, machine=""):
+        lines = [f"{address} {machine}".strip() for address in addresses]
+        self.hosts.write_text("# three members\n\n" + "\n".join(lines) + "\n")
+
+    def __call__(self, command, *arguments, expect=0):
+        done = subprocess.run(
+            [SCRIPT, command, self.hosts, *arguments], env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def home(self, number):
+        return self.folder / "tuppence" / f"member-{number}"
+
+    def pid(self, number):
+        return int((self.home(number) / "pid").read_text())
+
+    def is_whole(self):
+        done = subprocess.run(
+            [SCRIPT, "status", self.hosts], env=self.environment, capture_output=True, timeout=60)
+        return done.returncode == 0
+
+    def end(self):
+        for number in (1, 2, 3):
+            try:
+                command = pathlib.Path(f"/proc/{self.pid(number)}/cmdline").read_bytes()
+                if str(self.home(number)).encode() in command:
+                    os.kill(self.pid(number), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+@pytest.fixture(params=["", "stand-in"], ids=["here", "ssh"])
+def script(request, folder):
+    script = Script(folder, request.param)
+    yield script
+    script.end()
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_members_are_started_driven_and_stopped(script):
+    said = script("up")
+    assert re.findall(r"member (\d) \((.*)\): started, process \d+", said) == [
+        (str(number), address) for number, address in enumerate(script.addresses, 1)]
+    serve_runs.wait_until(script.is_whole)
+    said = script("status")
+    assert len(re.findall(r"running, process \d+; reaches 3 of 3 members; 0 transactions", said)) == 3
+    script("exec", "clie", "-o", "incr", "-k", "visits")
+    said = script("exec", "clie", "-o", "get", "-k", "visits")
+    assert said == "".join(
+        f"== member {number} ({address})\n3\n" for number, address in enumerate(script.addresses, 1))
+    # Words reach the command as they are, and it runs where the member is.
+    words = ["two words", "it's \"quoted\" $HOME `x`", "", "*"]
+    code = 'echo "$MEMBER_ID $MEMBER_ADDRESS $(pwd)"; printf "<%s>" "$@"'
+    said = script("exec", "sh", "-c", code, "sh", *words)
+    for number, address in enumerate(script.addresses, 1):
+        assert f"{number} {address} {script.home(number)}\n<two words><it's" in said
+    assert said.count("".join(f"<{word}>" for word in words)) == 3
+    assert script("down").count("stopped") == 3
+    assert script("down").count("was not running") == 3
+    assert script("status", expect=1).count("not running") == 3
+
+
+def test_a_second_up_starts_only_what_is_down(script):
+    script("up", "--max-value", "1mb")
+    before = [script.pid(number) for number in (1, 2, 3)]
+    secrets = {(script.home(number) / "secret").read_text() for number in (1, 2, 3)}
+    os.kill(script.pid(2), signal.SIGKILL)
+    serve_runs.wait_until(lambda: not script.is_whole())
+    said = script("up")
+    assert said.count("runs already") == 2 and "member 2" in said and "started" in said
+    after = [script.pid(number) for number in (1, 2, 3)]
+    assert after[0] == before[0] and after[1] != before[1] and after[2] == before[2]
+    serve_runs.wait_until(script.is_whole)
+    # The same secret and flags as at first; nobody else can read any of it.
+    assert secrets == {(script.home(2) / "secret").read_text()} and len(secrets.pop()) > 40
+    assert "1mb" in pathlib.Path(f"/proc/{script.pid(2)}/cmdline").read_text()
+    state = script.folder / "the hosts.state"
+    assert mode(state) == 0o700
+    assert {path.name for path in state.iterdir()} == {"members", "secret", "flags", "lock"}
+    assert {mode(path) for path in state.iterdir()} == {0o600}
+    assert mode(script.home(1) / "secret") == 0o600
+    machines = script.folder / "machines"
+    assert not machines.exists() or set(machines.read_text().split()) == {"stand-in"}
+
+
+def test_other_members_than_at_first_are_refused(script):
+    script("up")
+    script.write([*script.addresses[:2], "127.0.0.1:1"])
+    said = script("up", expect=2)
+    assert f"member 3 ({script.addresses[2]}) stands in " in said and "not changed here" in said
+    script.write([*script.addresses, "127.0.0.1:1"])
+    assert "127.0.0.1:1 stands in " in script("status", expect=2)
+    # The order of the lines is not the order of the ids.
+    script.write(reversed(script.addresses))
+    assert f"member 1 ({script.addresses[0]}): stopped" in script("down")
+
+
+def test_a_member_that_does_not_start_is_named_with_the_end_of_its_log(script):
+    said = script("up", "--max-value", "nonsense", expect=1)
+    assert said.count("did not start; the end of") == 3 and "--max-value" in said
+    script.environment["TUPPENCE_SERVE"] = "/no/such/serve"
+    assert script("up", expect=1).count("no program /no/such/serve") == 3
+
+
+@pytest.mark.parametrize(
+    "text, phrase",
+    [
+        ("", "lists no member"),
+        ("one\n", "one is not HOST:PORT"),
+        ("a:1\na:1\n", "a:1 stands there twice"),
+        ("a:1 -oProxyCommand=x\n", "-oProxyCommand=x is no name that ssh can be given"),
+        ("a:1 b c\n", "a line has an address and a machine"),
+        ("a;b:1\n", "a;b:1 is not HOST:PORT"),
+    ],
+)
+def test_a_wrong_hosts_file_is_refused(folder, text, phrase):
+    script = Script(folder)
+    script.hosts.write_text(text)
+    assert phrase in script("up", expect=2)
+    assert not (folder / "the hosts.state").exists()
+
+
+def test_usage(folder):
+    script = Script(folder)
+    assert "no cluster was started" in script("status", expect=2)
+    assert "unknown command away" in script("away", expect=2)
+    assert "exec needs clie or a command" in script("exec", expect=2)
+    assert "takes nothing behind HOSTS_FILE" in script("down", "now", expect=2)
+    shown = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("usage: cluster.sh up HOSTS_FILE")
