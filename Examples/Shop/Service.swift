@@ -214,7 +214,7 @@ struct Service<Content: Books>: ~Copyable {
     case .unknown(let id): conclude(id, "unknown \(id)", at: now)
     case .renew(let id, _): renewals.append(id)
     case .unlocked: jobs.retryAt = now.instant
-    case .result, .step: break
+    case .result, .refusal, .step: break
     }
   }
 

@@ -118,6 +118,9 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     if isFirst { node.startedAt = now }
     begin(at: now)
     takeDiskEvents(at: now)
+    #if MUTANTS
+      FailPoint.passDurable(node.durable)
+    #endif
     if case .stopped(let reason) = stage { return .stopped(reason) }
     takePasswords(at: now)
     sendLateReplies(at: now)
@@ -127,6 +130,12 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       if isMember { wakePeers(at: now) }
     }
     concludeClusterTurn(at: now)
+    #if MUTANTS
+      if FailPoint.isAtHandOver {
+        link.flush(at: now)
+        FailPoint.strike()
+      }
+    #endif
     housekeep(at: now)
     handOver(at: now)
     carryOutClosings(at: now)
@@ -178,9 +187,9 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       case .opened(let id, let kind, let endpoint): opened(id, kind, endpoint, at: now)
       case .ended(let id): node.ended(id)
       case .drained(let id): drained(id)
-      case .closed(let id, _):
+      case .closed(let id, let end):
         node.closed(id)
-        if isMember { peerClosed(id, at: now) }
+        if isMember { peerClosed(id, end, at: now) }
       }
     }
     hasMoreEvents = left == 0 || node.isLogFull
@@ -313,7 +322,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     var earliest = link.deadline
     if let database = node.database {
       if moreHousekeeping { return now }
-      earliest = min(earliest, expiryDeadline(database), clusterDeadline)
+      earliest = min(earliest, expiryDeadline, clusterDeadline)
       if database.pointee.log.pendingByteCount > 0, disk.isIdle {
         earliest = min(earliest, handOverDeadline)
       }
@@ -324,25 +333,27 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     return earliest
   }
 
-  private func expiryDeadline(_ database: UnsafeMutablePointer<Database>) -> Instant {
-    let expiry = database.pointee.nextExpiry
-    guard expiry != Change.noExpiry else { return .never }
-    // A key that is due and still there is locked: look again soon.
-    if expiry <= node.now.wallMillis, node.cluster != nil { return node.now.instant + .millis(10) }
+  private var expiryDeadline: Instant {
+    guard nextExpiry != Change.noExpiry else { return .never }
     // By the wall clock: after it has stepped back the hybrid clock stands still until then.
-    let left = max(1, min(expiry &- node.now.wallMillis, 3_600_000))
+    let left = max(1, min(nextExpiry &- node.now.wallMillis, 3_600_000))
     return node.now.instant + .millis(UInt64(left))
   }
 
   private var moreHousekeeping = false
+  /// The earliest expiry to wait for. Keys that are due and locked don't count: they are looked at
+  /// in the turn that unlocks them, as in any.
+  private var nextExpiry = Change.noExpiry
 
   private mutating func housekeep(at now: Moment) {
     guard let database = node.database else { return }
     moreHousekeeping = false
-    if database.pointee.nextExpiry <= database.pointee.clockMillis {
-      let removed = node.expireDue(database, limit: 512)
-      node.counters.expired &+= UInt64(removed)
-      if removed == 512 { moreHousekeeping = true }
+    nextExpiry = database.pointee.nextExpiry
+    if nextExpiry <= database.pointee.clockMillis {
+      let pass = node.expireDue(database, limit: 512)
+      node.counters.expired &+= UInt64(pass.removedCount)
+      nextExpiry = pass.isCut ? Change.noExpiry : pass.nextExpiry
+      if pass.isCut, pass.removedCount > 0 { moreHousekeeping = true }
     }
     if database.pointee.step(budget: 64) { moreHousekeeping = true }
   }

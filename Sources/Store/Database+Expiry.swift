@@ -84,4 +84,11 @@ public struct ExpiryPass: Sendable, Equatable {
   /// The earliest expiry that is still to come; if the pass was cut, one that has come. Locked keys
   /// that are due do not count: look again when keys were unlocked.
   public var nextExpiry: Int64
+
+  /// Joins what one pass did.
+  public init(removedCount: Int, isCut: Bool, nextExpiry: Int64) {
+    self.removedCount = removedCount
+    self.isCut = isCut
+    self.nextExpiry = nextExpiry
+  }
 }

@@ -22,6 +22,9 @@ public enum Effect: Sendable, Equatable {
   case urgent
   /// A participant's yes to a transaction begun here carried these bytes of `Effects.bytes`.
   case result(TransactionID, from: MemberID, bytes: Range<Int>)
+  /// A participant's no to an attempt of a transaction begun here carried these bytes of
+  /// `Effects.bytes`. What becomes of the transaction is told as ever.
+  case refusal(TransactionID, from: MemberID, Reason, bytes: Range<Int>)
   /// A transaction begun here is committed and applied here. May be told at once, ungated.
   case committed(TransactionID)
   /// A transaction begun here is aborted for good, and rule 2 allows telling so at once.

@@ -5,7 +5,7 @@ import Base
 /// A message: u8 version 1, u8 zero, u16 sender, u32 epoch, u64 hybrid stamp, u64 low-water mark,
 /// then items. An item: u8 kind, 18 bytes transaction id, u32 attempt, then by kind:
 /// - 1 prepare, 2 one phase: u64 participants, u32 length, work
-/// - 3 vote: u8 (0 yes, else the reason of no), u32 length, result
+/// - 3 vote: u8 (0 yes, else the reason of no), u32 length, what the resource adds
 /// - 4 decision: u8 (0 commit, 1 attempts up to this one are dead, 2 aborted for good)
 /// - 5 acknowledgement that the decision is durable: u8 as in 4
 /// - 6 inquiry: u64 participants
@@ -35,7 +35,7 @@ enum Message {
   enum Content {
     case prepare(MemberSet, WorkView, isOnePhase: Bool)
     case yes(UnsafeRawBufferPointer)
-    case no(Reason)
+    case no(Reason, UnsafeRawBufferPointer)
     case decision(Word)
     case acknowledgement(Word)
     case inquiry(MemberSet)
@@ -76,7 +76,7 @@ enum Message {
       guard let code = reader.integer(UInt8.self), let length = reader.integer(UInt32.self),
         let result = reader.bytes(Int(length))
       else { return nil }
-      return code == 0 ? .yes(result) : Reason(rawValue: code).map { .no($0) }
+      return code == 0 ? .yes(result) : Reason(rawValue: code).map { .no($0, result) }
     case .decision:
       return word(&reader, through: .aborted).map { .decision($0) }
     case .acknowledgement:

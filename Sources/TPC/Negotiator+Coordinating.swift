@@ -77,7 +77,7 @@ extension Negotiator {
       }
     }
     guard case .yes(let result) = verdict else {
-      if case .no(let reason) = verdict { return .rejected(reason) }
+      if case .no(let reason, _) = verdict { return .rejected(reason) }
       return .conflict
     }
     entry.lock = locks.lock(entry.id, names)
@@ -154,17 +154,22 @@ extension Negotiator {
   }
 
   mutating func receiveNo<R: Resource & ~Copyable>(
-    _ id: TransactionID, _ attempt: Attempt, _ reason: Reason, from peer: MemberID,
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
+    _ id: TransactionID, _ attempt: Attempt, _ reason: Reason, _ detail: UnsafeRawBufferPointer,
+    from peer: MemberID, at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) {
     guard let slot = entries.find(id), isAbout(attempt, entries[slot]),
-      entries[slot].participants.contains(peer)
+      entries[slot].participants.contains(peer),
+      entries[slot].stage == .delegated || entries[slot].stage == .voting
     else { return }
+    if !detail.isEmpty {
+      let from = effects.bytes.count
+      effects.bytes.append(detail)
+      effects.list.append(.refusal(id, from: peer, reason, bytes: from..<effects.bytes.count))
+    }
     if entries[slot].stage == .delegated {
       onePhaseIsDecided(slot, by: peer, nil, no: reason, &effects)
       return
     }
-    guard entries[slot].stage == .voting else { return }
     trace(&effects, id, attempt, peer, .receivesNo(reason))
     #if MUTANTS
       if Mutant.active == .ignoreNo {

@@ -77,6 +77,7 @@ extension Negotiator {
     let slot = keep(entry)
     entries[slot].stage = .aborted
     entries[slot].reason = reason
+    entries[slot].result = []
     entries[slot].work = nil
     effects.list.append(.urgent)
     vote(entry, no: reason, &effects)

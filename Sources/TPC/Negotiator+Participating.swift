@@ -104,7 +104,9 @@ extension Negotiator {
       resource.prepare(entry.id, entry.attempt, body: work.body, record: $0)
     }
     switch verdict {
-    case .no(let reason): decline(entry, reason, &resource, &effects)
+    case .no(let reason, let detail):
+      entry.result = detail
+      decline(entry, reason, &resource, &effects)
     case .yes(let result):
       entry.stage = .prepared
       entry.since = now

@@ -30,8 +30,9 @@ extension Negotiator {
     switch entry.stage {
     case .prepared: wakePrepared(slot, at: now, &effects)
     case .voting:
-      if now >= entry.deadline {
-        abortFinally(slot, .timeout, at: now, &resource, &effects)
+      if entry.reason == .unreachable || now >= entry.deadline {
+        let reason = entry.reason == .unreachable ? entry.reason : .timeout
+        abortFinally(slot, reason, at: now, &resource, &effects)
       } else {
         counters.resends += 1
         sendPrepares(slot, to: entry.participants.subtracting(entry.heard), &effects)
@@ -105,9 +106,11 @@ extension Negotiator {
     effects.list.append(.unknown(entries[slot].id))
   }
 
-  /// A link to the member came up or went down. Up: what waits for it is sent again at once.
+  /// A link to the member came up or went down. Up: what waits for it is sent again at once. Down:
+  /// what waits for its vote is aborted by the `wake` that is due then; rule 2 allows the
+  /// coordinator that at any time before it decides.
   public mutating func reachable(_ member: MemberID, _ isReachable: Bool, at now: Instant) {
-    guard isReachable else { return }
+    guard isReachable else { return giveUpVotes(of: member, at: now) }
     for slot in entries.slots.indices where entries[slot].isUsed {
       let entry = entries[slot]
       switch entry.stage {
@@ -116,6 +119,17 @@ extension Negotiator {
         schedule(slot, at: now)
       case .queued, .committed, .dead, .aborted, .dying, .pausing, .renewing, .aborting: continue
       }
+    }
+  }
+
+  private mutating func giveUpVotes(of member: MemberID, at now: Instant) {
+    for slot in entries.slots.indices where entries[slot].isUsed {
+      let entry = entries[slot]
+      guard entry.stage == .voting, entry.participants.contains(member),
+        !entry.heard.contains(member)
+      else { continue }
+      entries[slot].reason = .unreachable
+      schedule(slot, at: now)
     }
   }
 

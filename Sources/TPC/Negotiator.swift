@@ -156,8 +156,8 @@ public struct Negotiator: ~Copyable {
     case .yes(let result):
       guard isOfThisEpoch(header) else { return }
       receiveYes(id, attempt, result, from: sender, at: now, &resource, &effects)
-    case .no(let reason):
-      receiveNo(id, attempt, reason, from: sender, at: now, &resource, &effects)
+    case .no(let reason, let detail):
+      receiveNo(id, attempt, reason, detail, from: sender, at: now, &resource, &effects)
     case .decision(let word):
       receiveDecision(id, attempt, word, from: sender, at: now, &resource, &effects)
     case .acknowledgement(let word):

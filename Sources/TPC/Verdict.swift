@@ -18,6 +18,8 @@ public enum Reason: UInt8, Sendable, CaseIterable {
   case timeout = 8
   /// The owner gave it up. Final.
   case abandoned = 9
+  /// A participant that had not voted cannot be reached. Final.
+  case unreachable = 10
 
   /// Whether the coordinator makes another attempt.
   var isRetried: Bool { self == .conflict || self == .refused }
@@ -27,6 +29,6 @@ public enum Reason: UInt8, Sendable, CaseIterable {
 public enum Verdict: Sendable, Equatable {
   /// It is staged and can be committed whatever happens; the bytes go to the coordinator.
   case yes([UInt8])
-  /// It cannot be done, and nothing was changed.
-  case no(Reason)
+  /// It cannot be done, and nothing was changed; the bytes go to the coordinator with the reason.
+  case no(Reason, [UInt8] = [])
 }

@@ -12,6 +12,14 @@ enum Serve {
       if values.has("help") { return show(ServeOptions.help) }
       if values.has("version") { return show("serve \(tuppenceVersion)\n") }
       let options = try ServeOptions(values)
+      #if MUTANTS
+        if let text = environment("SERVE_FAIL_AT") {
+          let isKnown = FailPoint.arm(String(decoding: text, as: UTF8.self)) {
+            kill(getpid(), SIGKILL)
+          }
+          guard isKnown else { throw UsageError(FailPoint.usage) }
+        }
+      #endif
       return try dispatch(values.operands, options)
     } catch {
       complain("\(error.sentence) (serve --help shows the flags)")

@@ -137,6 +137,7 @@ struct Server {
     // A transaction names its keys once more, to lock them.
     sockets.messageByteCountMax = 2 * databaseLimits.transactionByteCountMax + (1 << 20)
     sockets.datagrams.peerCountMax = 2 * memberCount + Peers.strangerCountMax
+    sockets.peerConnectionCountMax = sockets.peersUseDatagrams ? 0 : sockets.datagrams.peerCountMax
   }
 
   private func nodeOptions(_ link: borrowing SocketTransport) -> NodeOptions {

@@ -212,6 +212,33 @@ import Testing
     #expect(try loop.turn { $0.messages.count == 2 } && first.receive(2) == "xy")
   }
 
+  @Test func `clients cannot take the places that are kept for other nodes`() throws {
+    var loop = try SocketLoop(.echo) {
+      $0.connectionCountMax = 1
+      $0.peerConnectionCountMax = 1
+      $0.spareTimeout = .millis(40)
+    }
+    var first = try dial(loop)
+    try first.send("x")
+    #expect(loop.turn { !$0.received.isEmpty })
+    var second = try dial(loop)
+    try second.send("PING\r\n")
+    #expect(loop.turn { $0.transport.counters.refused == 1 })
+    #expect(second.receiveRest() == "-ERR max number of clients reached\r\n")
+    #expect(loop.turn { $0.transport.connectionCount == 1 })
+    var silent = try dial(loop)
+    #expect(loop.turn { $0.transport.counters.refused == 2 })
+    #expect(silent.receiveRest() == "-ERR max number of clients reached\r\n")
+    var node = try StreamSocket(connecting: loop.endpoint, until: systemInstant() + .seconds(5))
+    var bytes = ByteBuffer()
+    bytes.append(Frame.firstByte)
+    try node.send(bytes.bytes, until: systemInstant() + .seconds(5))
+    #expect(loop.turn { $0.openedLinks.count == 2 })
+    #expect(loop.transport.peerLinkCount == 1 && loop.ends.isEmpty)
+    node.finishSending()
+    #expect(loop.turn { $0.transport.peerLinkCount == 0 })
+  }
+
   @Test func `a connection that begins with TLS is closed with a line in the log`() throws {
     var loop = try SocketLoop(.echo)
     let lines = Lines()

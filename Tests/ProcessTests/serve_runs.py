@@ -46,12 +46,12 @@ class Client(Link):
 class Run:
     """One process of `serve`, its log in a file."""
 
-    def __init__(self, arguments, environment=None, prefix=()):
+    def __init__(self, arguments, environment=None, prefix=(), program=None):
         descriptor, path = tempfile.mkstemp(prefix="tuppence-test.log.")
         self.log_path = pathlib.Path(path)
         # A group of its own, so that strace and its child can be killed together.
         self.process = subprocess.Popen(
-            [*prefix, binary("serve"), *map(str, arguments)],
+            [*prefix, program or binary("serve"), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,

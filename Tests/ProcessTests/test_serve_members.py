@@ -9,30 +9,34 @@ import time
 import processes
 import pytest
 import serve_runs
+from clie_runs import Way
 
 SECRET = "a secret that is long enough\n"
 
 
 class Cluster:
-    """Some `serve` processes with one member list."""
+    """Some `serve` processes with one member list.
 
-    def __init__(self, launch, folder, count=3, flags=(), secrets=None):
+    `via` answers the port that the list names for one that is listened on: that of a proxy.
+    """
+
+    def __init__(self, launch, folder, count=3, flags=(), secrets=None, via=lambda port: port):
         self.launch = launch
         self.folder = folder
         self.flags = list(flags)
         self.ports = {number: processes.free_port() for number in range(1, count + 1)}
-        self.list = ",".join(f"{number}=127.0.0.1:{port}" for number, port in self.ports.items())
+        self.list = ",".join(f"{number}=127.0.0.1:{via(port)}" for number, port in self.ports.items())
         self.runs = {}
         for number in self.ports:
             self.start(number, (secrets or {}).get(number, SECRET))
 
-    def start(self, number, secret=SECRET):
+    def start(self, number, secret=SECRET, **options):
         flags = ["--id", number, "--cluster", self.list, "--data", self.folder / f"data{number}"]
         if secret:
             path = self.folder / f"secret{number}"
             path.write_text(secret)
             flags += ["--secret-file", path]
-        run = self.launch(*flags, "-p", self.ports[number], *self.flags)
+        run = self.launch(*flags, "-p", self.ports[number], *self.flags, **options)
         self.runs[number] = run.ready()
 
     def info(self, number):
@@ -56,6 +60,15 @@ class Cluster:
     def wait_until_whole(self, numbers=None, seconds=20):
         for number in numbers or self.ports:
             serve_runs.wait_until(lambda: self.reachable(number) == len(self.ports), seconds)
+
+    def way(self, number):
+        """clie, talking to a member."""
+        return Way("-u" if "-u" in self.flags else "-t", self.ports[number])
+
+    def is_resolved(self):
+        """No transaction is open or in doubt at any member, and no key is locked."""
+        names = ("transactions_open", "transactions_in_doubt", "keys_locked")
+        return all(info[name] == "0" for info in map(self.info, self.ports) for name in names)
 
 
 @pytest.fixture(params=[[], ["-u"]], ids=["tcp", "udp"])
@@ -101,6 +114,21 @@ def test_a_killed_member_is_found_again_by_its_next_run(cluster):
     incarnation = re.compile(r"incarnation=(\w+)")
     assert incarnation.search(before[2]).group(1) != incarnation.search(after[2]).group(1)
     assert incarnation.search(before[3]).group(1) == incarnation.search(after[3]).group(1)
+
+
+def test_clients_do_not_keep_members_out(launch, folder):
+    cluster = Cluster(launch, folder, flags=["--max-connections", 2])
+    cluster.wait_until_whole()
+    with processes.Link(cluster.ports[1]) as client, processes.Link(cluster.ports[1]) as idle:
+        assert client.command("SET", "a", 1) == "OK"
+        assert idle.command("PING") == "PONG"
+        with processes.Link(cluster.ports[1]) as third:
+            with pytest.raises(processes.ServerError, match="max number of clients"):
+                third.command("GET", "a")
+        cluster.runs[3].kill()
+        cluster.start(3)
+        serve_runs.wait_until(
+            lambda: b"members_reachable:3" in client.command("INFO", "cluster"))
 
 
 def test_a_wrong_secret_is_refused_and_logged(launch, folder):

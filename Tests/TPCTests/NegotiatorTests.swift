@@ -102,6 +102,16 @@ import Testing
     }
   }
 
+  @Test func `A resource's no carries bytes to the coordinator`() {
+    let world = World(nodeCount: 3)
+    var request = WorldNode.Request()
+    request.writes = [1]
+    request.refusedBy = MemberSet([MemberID(2)])
+    world.begin(request, at: world.node(1))
+    world.comeToRest()
+    #expect(world.details.first == [2] && Set(world.details) == [[2]])
+  }
+
   // MARK: Foreign bytes
 
   @Test func `Damaged messages are dropped and counted, and change nothing else`() {

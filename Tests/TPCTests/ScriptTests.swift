@@ -12,6 +12,9 @@ import Testing
   @Test func `Rule 2: past the deadline the outcome is unknown until two have it`() {
     check("timeout")
   }
+  @Test func `Rule 2: the coordinator aborts when a voter cannot be reached`() {
+    check("unreachable")
+  }
   @Test func `Rule 3: a coordinator that stopped asks all`() { check("coordinator_crash") }
   @Test func `Rule 3: a participant that stopped asks`() { check("participant_crash") }
   @Test func `Rule 3: without the coordinator all wait, locked and in doubt`() {

@@ -6,8 +6,9 @@ import TPC
 /// Steps: `begin N write K... read K... op X refuse N only N patience MS`; `deliver A-B` (all now
 /// under way from A to B; `*` for any); `lose A-B`; `repeat A-B` (what was ever under way from A to
 /// B, in order); `force N`; `crash N` (keeps what is forced) or `crash N keep K` (and K more
-/// records); `start N`; `wake N`; `remove N at M`; `settle` (delivers and forces until nothing is
-/// under way); `rest` (the end: all up, all is well); `show` (tables, locks, doubts, memory).
+/// records); `start N`; `wake N`; `remove N at M`; `unreachable N at M`; `settle` (delivers and
+/// forces until nothing is under way); `rest` (the end: all up, all is well); `show` (tables, locks,
+/// doubts, memory).
 public struct Script {
   private let world: World
   private var history: [World.Message] = []
@@ -55,6 +56,7 @@ public struct Script {
     case "start": world.start(node(arguments[0]))
     case "wake": world.wake(node(arguments[0]))
     case "remove": world.remove(node(arguments[0]).member, at: node(arguments[2]))
+    case "unreachable": world.lose(node(arguments[0]).member, at: node(arguments[2]))
     case "settle": settle()
     case "rest": world.comeToRest()
     case "show": show()

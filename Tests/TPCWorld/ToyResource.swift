@@ -99,7 +99,7 @@ public struct ToyResource: Resource {
       hasConflict = false
       return .no(.conflict)
     }
-    if work.refusedBy.contains(member) { return .no(.invalid) }
+    if work.refusedBy.contains(member) { return .no(.invalid, [UInt8(member.number)]) }
     if work.operation != .none, outcomes[work.operation] != nil { return .no(.duplicate) }
     for change in work.changes
     where table[change.key, default: Value()].version != change.expected {

@@ -44,6 +44,8 @@ extension World {
         renewals += node.renewing
         node.renewing = []
       case .step(let step): write("\(step)")
+      case .refusal(_, _, _, let range):
+        details.append(Array(UnsafeRawBufferPointer(rebasing: effects.bytes.bytes[range])))
       case .urgent, .result: break
       }
     }

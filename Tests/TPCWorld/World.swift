@@ -25,6 +25,8 @@ public final class World {
   public internal(set) var begun: [TransactionID: WorldNode.Request] = [:]
   public internal(set) var removed: MemberSet = MemberSet()
   public internal(set) var violations: [String] = []
+  /// What came with votes of no.
+  public internal(set) var details: [[UInt8]] = []
   /// Steps in words, when wanted.
   public var journal: [String] = []
   public let keepsJournal: Bool
@@ -58,6 +60,7 @@ public final class World {
     begun = other.begun
     removed = other.removed
     violations = other.violations
+    details = other.details
     keepsJournal = other.keepsJournal
     journal = other.journal
     nextStamp = other.nextStamp
@@ -154,6 +157,14 @@ public final class World {
       if !isOurs { violations.append("a note of member \(node.member) is not understood") }
     }
     run(node) { $0.finishRecovery(at: $1, &$2, &$3) }
+  }
+
+  /// `node` loses its link to another member, and does what is due then.
+  public func lose(_ member: MemberID, at node: WorldNode) {
+    guard node.isUp else { return }
+    write("node \(node.member): node \(member) is unreachable")
+    node.negotiator.reachable(member, false, at: node.now)
+    run(node) { $0.wake(at: $1, &$2, &$3) }
   }
 
   /// The operator's word that a stopped member is gone: counts from now on at this survivor.

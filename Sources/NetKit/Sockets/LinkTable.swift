@@ -42,6 +42,8 @@ struct LinkFlags: OptionSet {
   static let ended = LinkFlags(rawValue: 256)
   /// To be closed when all output has left.
   static let closing = LinkFlags(rawValue: 512)
+  /// Accepted in a place that is kept for other nodes.
+  static let spare = LinkFlags(rawValue: 1_024)
 }
 
 /// All that is kept for one link over TCP; a plain value of about a hundred bytes, because there

@@ -29,8 +29,11 @@ public struct SocketOptions: Sendable {
 
   // MARK: Streams
 
-  /// Accepted TCP connections; a further one is answered with an error and closed.
+  /// TCP connections of clients; a further one is answered with an error and closed.
   public var connectionCountMax = 10_000
+  /// TCP connections above these that only other nodes may use, so that clients cannot keep them
+  /// out. One that is accepted there and says nothing for `spareTimeout` is closed.
+  public var peerConnectionCountMax = 0
   /// Pending output of one link above which it is no longer read. Clients write a whole pipeline
   /// before they read the first reply; a small value makes both sides wait for each other.
   public var linkOutputByteCountMax = 256 << 20
@@ -41,6 +44,8 @@ public struct SocketOptions: Sendable {
   /// A connection that has not sent its first byte after this long is closed; zero: never, since
   /// clients with a pool open connections long before they use them.
   public var firstByteTimeout = Interval.zero
+  /// The same for a connection that is kept for other nodes, which speak at once.
+  public var spareTimeout = Interval.seconds(1)
   /// A connection with pending output that took none of it for this long is closed.
   public var writeTimeout = Interval.seconds(60)
   /// The kernel asks after this long without a sign of life whether the other side is still there.
@@ -73,7 +78,8 @@ public struct SocketOptions: Sendable {
   /// How often timeouts are looked at: none is meant to be exact, a quarter late is in order.
   var sweepInterval: Interval {
     let all = [
-      idleTimeout, firstByteTimeout, writeTimeout, connectTimeout, lingerTimeout, .seconds(4),
+      idleTimeout, firstByteTimeout, writeTimeout, connectTimeout, lingerTimeout,
+      peerConnectionCountMax > 0 ? spareTimeout : .zero, .seconds(4),
     ]
     let shortest = all.filter { $0 != .zero }.min() ?? .seconds(4)
     return max(.millis(5), Interval(nanos: shortest.nanos / 4))
@@ -82,9 +88,9 @@ public struct SocketOptions: Sendable {
 
 /// What a socket transport has counted since it began; `INFO` shows it.
 public struct SocketCounters: Hashable, Sendable {
-  /// TCP connections accepted, those closed for being too many not among them.
+  /// TCP connections accepted, those closed at once for being too many not among them.
   public var accepted: UInt64 = 0
-  /// TCP connections closed at once because there were `connectionCountMax`.
+  /// TCP connections closed because there were `connectionCountMax`.
   public var refused: UInt64 = 0
   /// Failed accepts: no descriptor, no memory.
   public var acceptFailures: UInt64 = 0

@@ -30,29 +30,35 @@ extension SocketTransport {
 
   /// Puts an accepted connection into the table, or turns it away.
   private mutating func welcome(_ descriptor: Int32, _ address: SocketAddress, at now: Moment) {
-    guard let endpoint = address.endpoint, table.openCount < options.connectionCountMax else {
-      refuse(descriptor, at: now.instant)
-      return
-    }
+    let isSpare = table.openCount - peerLinkCount >= options.connectionCountMax
+    guard let endpoint = address.endpoint,
+      table.openCount < options.connectionCountMax + options.peerConnectionCountMax
+    else { return refuse(descriptor, at: now.instant) }
     let link = table.open()
     let slot = table.find(opened: link)
     slot.pointee.descriptor = descriptor
     slot.pointee.state = .fresh
     slot.pointee.endpoint = endpoint
     slot.pointee.lastReceived = now.instant
+    if isSpare { slot.pointee.flags.insert(.spare) }
     guard watch(link, slot, for: [.input, .finished, .edge]) else { return }
     counters.accepted += 1
-    if options.firstByteTimeout != .zero || options.idleTimeout != .zero {
+    if isSpare || options.firstByteTimeout != .zero || options.idleTimeout != .zero {
       startSweeping(at: now.instant)
     }
   }
 
   private mutating func refuse(_ descriptor: Int32, at now: Instant) {
+    sayFull(to: descriptor, at: now)
+    Syscalls.close(descriptor)
+  }
+
+  /// Tells a client that there is no place for it.
+  mutating func sayFull(to descriptor: Int32, at now: Instant) {
     counters.refused += 1
     var text = ByteBuffer(capacity: 64)
     text.append("-ERR max number of clients reached\r\n")
     _ = Syscalls.send(descriptor, text.bytes)
-    Syscalls.close(descriptor)
     guard mayComplain(at: now) else { return }
     report("refused a connection: there are \(options.connectionCountMax) already")
   }
@@ -113,11 +119,20 @@ extension SocketTransport {
       }
       return nil
     }
-    again = link.raw
     guard first == Frame.firstByte else {
+      if slot.pointee.flags.contains(.spare),
+        table.openCount - peerLinkCount > options.connectionCountMax
+      {
+        sayFull(to: slot.pointee.descriptor, at: now.instant)
+        linger(link, slot, at: now.instant)
+        return nil
+      }
+      again = link.raw
       slot.pointee.state = .stream
       return .opened(link, .stream, endpoint)
     }
+    again = link.raw
+    peerLinkCount += 1
     becomePeer(slot)
     return .opened(link, .peer, endpoint)
   }

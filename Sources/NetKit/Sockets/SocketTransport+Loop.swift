@@ -170,6 +170,9 @@ extension SocketTransport: Transport {
       canRunOut = true
       guard limit <= now else { continue }
       counters.closedByTimeout += 1
+      if slot.pointee.state == .fresh, slot.pointee.flags.contains(.spare) {
+        sayFull(to: slot.pointee.descriptor, at: now)
+      }
       end(link, slot, slot.pointee.state == .connecting ? .refused : .timeout)
     }
     nextSweep = canRunOut ? now + options.sweepInterval : .never
@@ -185,7 +188,8 @@ extension SocketTransport: Transport {
     case .lingering:
       return slot.pointee.since + options.lingerTimeout
     case .fresh:
-      let limit = options.firstByteTimeout
+      let isSpare = slot.pointee.flags.contains(.spare)
+      let limit = isSpare ? options.spareTimeout : options.firstByteTimeout
       return limit == .zero ? nil : slot.pointee.lastReceived + limit
     case .stream, .peer:
       if !slot.pointee.output.isEmpty { return slot.pointee.since + options.writeTimeout }

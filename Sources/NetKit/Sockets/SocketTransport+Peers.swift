@@ -9,6 +9,7 @@ extension SocketTransport {
     let link = table.open()
     let slot = table.find(opened: link)
     slot.pointee.state = .connecting
+    peerLinkCount += 1
     slot.pointee.endpoint = endpoint
     slot.pointee.since = now.instant
     startSweeping(at: now.instant)

@@ -261,6 +261,13 @@ extension SocketTransport {
       return
     }
     notices.append(.closed(link, .closed))
+    linger(link, slot, at: now)
+  }
+
+  /// Says that nothing more is sent, and hears the other side out.
+  mutating func linger(
+    _ link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>, at now: Instant
+  ) {
     slot.pointee.state = .lingering
     slot.pointee.since = now
     startSweeping(at: now)
@@ -284,6 +291,7 @@ extension SocketTransport {
     case .connecting, .stream, .peer: notices.append(.closed(link, reason))
     case .free, .fresh, .lingering: break
     }
+    if slot.pointee.state == .connecting || slot.pointee.frames != nil { peerLinkCount -= 1 }
     pendingOutputByteCount -= slot.pointee.output.byteCount
     slot.pointee.output.clear(&pool)
     Self.giveBack(slot)

@@ -22,6 +22,8 @@ public struct SocketTransport: ~Copyable {
   var isHeldBack = false
   let wakerObject: Waker
   var table = LinkTable()
+  /// Links of the table that are opened or open to other nodes.
+  var peerLinkCount = 0
   var pool = ChunkPool()
   var core: DatagramCore
   var batch: DatagramBatch
@@ -52,7 +54,9 @@ public struct SocketTransport: ~Copyable {
   /// Opens all sockets and begins to listen.
   public init(_ options: SocketOptions) throws(ListenError) {
     var options = options
-    options.connectionCountMax = allowDescriptors(for: options.connectionCountMax)
+    let spare = options.peerConnectionCountMax
+    options.connectionCountMax = max(
+      1, allowDescriptors(for: options.connectionCountMax + spare) - spare)
     let opened = try Listeners.open(options)
     do {
       let waker = try Waker()

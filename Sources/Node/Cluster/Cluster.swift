@@ -64,8 +64,6 @@ struct Cluster: ~Copyable {
   static var messageOverheadByteCount: Int { 1_024 }
   /// Commands of one round.
   static var roundUnitCountMax: Int { 4_096 }
-  /// Rounds under way at once; above it commands wait.
-  static var roundCountMax: Int { 256 }
   /// How long a command waits for a key, and a round for its decision, before its client is told.
   var patience = Interval.seconds(5)
   /// Requests over UDP that wait at once, and their bytes.

@@ -19,8 +19,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     carryOutPeerEffects(at: now)
   }
 
-  mutating func peerClosed(_ id: LinkID, at now: Moment) {
-    node.peers?.closed(id, at: now)
+  mutating func peerClosed(_ id: LinkID, _ end: LinkEnd, at now: Moment) {
+    node.peers?.closed(id, end, at: now, into: &peerEffects)
+    carryOutPeerEffects(at: now)
   }
 
   /// Takes the message in `message` from a link to a member.

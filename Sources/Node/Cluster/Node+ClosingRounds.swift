@@ -84,6 +84,9 @@ extension Node {
       if case .conflict = beginning { invariantFailed("a round's keys were free a moment ago") }
       return
     }
+    if let absence = absentMember {
+      return refuse(round, "UNAVAILABLE \(absence) (not-applied)", cluster)
+    }
     let beginning = cluster.pointee.negotiator.begin(
       work, age: stamp, deadline: round.deadline, at: now.instant, &resource,
       &cluster.pointee.effects)
@@ -178,6 +181,8 @@ extension Node {
         cluster.pointee.tickets.append((database.pointee.log.appended, ticket))
       case .urgent: database.pointee.log.hurry()
       case .result: break
+      case .refusal(_, _, let reason, let range):
+        hear(reason, UnsafeRawBufferPointer(rebasing: cluster.pointee.effects.bytes.bytes[range]))
       case .committed(let id): committed(id, cluster)
       case .aborted(let id, let reason): aborted(id, reason, cluster)
       case .unknown(let id): outcomeUnknown(id, cluster)
@@ -187,6 +192,13 @@ extension Node {
       }
     }
     cluster.pointee.effects.removeAll()
+  }
+
+  /// A voter's no came with details: its horizon becomes this member's, so that the refusal stands
+  /// when the voter is gone.
+  private mutating func hear(_ reason: Reason, _ detail: UnsafeRawBufferPointer) {
+    guard reason == .expired, let horizon = StoreResource.horizonMillis(in: detail) else { return }
+    database.unsafelyUnwrapped.pointee.raiseHorizon(to: horizon)
   }
 
   private mutating func committed(_ id: TransactionID, _ cluster: ClusterPointer) {
@@ -202,12 +214,20 @@ extension Node {
     if round.deliversOnAbort { return deliver(round, cluster) }
     switch reason {
     case .duplicate, .epoch: giveBack(round, alone: true, cluster)
+    // Run again, it is answered out of what is known here by now.
+    case .expired where isExpired(round): giveBack(round, alone: true, cluster)
     case .noSpace, .expired, .invalid:
       if round.units.count > 1 { return giveBack(round, alone: true, cluster) }
       refuse(round, Self.text(of: reason), cluster)
-    case .conflict, .refused, .timeout, .abandoned:
+    case .conflict, .refused, .timeout, .abandoned, .unreachable:
       refuse(round, Self.text(of: reason), cluster)
     }
+  }
+
+  /// An id of the round's is at or below the horizon of this member.
+  private func isExpired(_ round: Round) -> Bool {
+    let horizon = database.unsafelyUnwrapped.pointee.horizonMillis
+    return round.operations.contains { $0.unixMillis <= horizon }
   }
 
   private static func text(of reason: Reason) -> String {
@@ -215,6 +235,7 @@ extension Node {
     case .noSpace: "NOSPACE a member has no room (not-applied)"
     case .expired: "IDEXPIRED the id is at or below a member's horizon (unknown)"
     case .timeout: "ABORTED not all members have prepared in time (not-applied)"
+    case .unreachable: "ABORTED a member went away before it had prepared (not-applied)"
     case .conflict, .refused: "ABORTED other transactions hold the keys (not-applied)"
     case .invalid, .duplicate, .epoch, .abandoned: "ABORTED \(reason) (not-applied)"
     }

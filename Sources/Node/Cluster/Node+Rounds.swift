@@ -401,7 +401,7 @@ extension Node {
   }
 
   /// Who cannot be reached, and for how long; nil when everybody can.
-  private var absentMember: String? {
+  var absentMember: String? {
     switch peers {
     case .some(let peers): peers.firstAbsence(at: now.instant)
     case .none: nil

@@ -204,7 +204,14 @@ extension Node {
   mutating func joinCluster(_ options: ClusterOptions) {
     joinCluster(
       as: options.ownID, of: MemberSet(options.members.map { $0.id }), epoch: options.epoch,
-      seed: options.nonceKey.k0 ^ options.nonceKey.k1)
+      seed: Self.negotiatorSeed(of: options.nonceKey))
+  }
+
+  /// The seed of the negotiator's chance: a word of its own among those made from the run's key,
+  /// which nobody can compute from nonces and incarnation, though members are told these.
+  static func negotiatorSeed(of key: SipKey) -> UInt64 {
+    var label = "seed of the negotiator"
+    return label.withUTF8 { SipHash.hash24(UnsafeRawBufferPointer($0), key: key) }
   }
 
   /// Makes this node a member; before the first turn.
@@ -238,13 +245,15 @@ extension Node {
     carryOutEffects(cluster)
   }
 
-  /// Removes what has expired and is not locked; returns how many entries.
-  mutating func expireDue(_ database: UnsafeMutablePointer<Database>, limit: Int) -> Int {
+  /// Removes what has expired and is not locked.
+  mutating func expireDue(_ database: UnsafeMutablePointer<Database>, limit: Int) -> ExpiryPass {
     guard let cluster, cluster.pointee.negotiator.lockCount > 0 else {
-      return database.pointee.expireDue(limit: limit)
+      let removed = database.pointee.expireDue(limit: limit)
+      return ExpiryPass(
+        removedCount: removed, isCut: removed == limit, nextExpiry: database.pointee.nextExpiry)
     }
     return database.pointee.expireDue(limit: limit) {
       cluster.pointee.negotiator.isLocked($0) != nil
-    }.removedCount
+    }
   }
 }

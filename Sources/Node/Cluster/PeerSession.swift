@@ -24,6 +24,9 @@ struct PeerSession {
   let endpoint: Endpoint
   /// We called; otherwise the other side did.
   let isCaller: Bool
+  /// We called a member that is to call us, after its link was lost: only to learn whether anybody
+  /// listens there.
+  let isProbe: Bool
   /// Whom we called, or who says to be there.
   var member: MemberID?
   var phase: Phase
@@ -45,8 +48,9 @@ struct PeerSession {
 
   init(
     link: LinkID, endpoint: Endpoint, isCaller: Bool, member: MemberID?, phase: Phase,
-    handshakeEnd: Instant
+    handshakeEnd: Instant, isProbe: Bool = false
   ) {
+    self.isProbe = isProbe
     self.link = link
     self.endpoint = endpoint
     self.isCaller = isCaller
@@ -81,7 +85,8 @@ struct PeerMember {
   var lastHeard: Instant
   var lastSent = Instant.zero
   var lastPing = Instant.zero
-  /// When it is to be called; `never` while a call is under way, and where it calls us.
+  /// When it is to be called; `never` while a call is under way, and where it calls us but for
+  /// probes.
   var callAt = Instant.never
   /// Calls that failed since the last session.
   var failureCount = 0

@@ -184,12 +184,8 @@ extension Peers {
   private mutating func wakeMember(_ other: Int, at now: Moment, into effects: inout PeerEffects) {
     let silenceEnd = others[other].lastHeard + options.timings.silenceMax
     if others[other].isReachable, silenceEnd <= now.instant {
-      others[other].isReachable = false
-      counters.silences += 1
-      effects.list.append(.unreachable(others[other].member.id))
       let silence = now.instant - others[other].lastHeard
-      effects.lines.append(
-        (.error, "\(name(of: other)) silent for \(Self.seconds(silence)): unreachable"))
+      lose(other, because: "silent for \(Self.seconds(silence))", at: now, into: &effects)
     }
     if let index = session(of: others[other].link) {
       if others[other].lastHeard + options.timings.linkSilenceMax <= now.instant {
@@ -203,6 +199,17 @@ extension Peers {
       let member = others[other].member
       effects.list.append(.connect(member.id, member.endpoint))
     }
+  }
+
+  /// A member cannot be reached from now on.
+  mutating func lose(
+    _ other: Int, because reason: String, at now: Moment, into effects: inout PeerEffects
+  ) {
+    guard others[other].isReachable else { return }
+    others[other].isReachable = false
+    counters.silences += 1
+    effects.list.append(.unreachable(others[other].member.id))
+    effects.lines.append((.error, "\(name(of: other)) \(reason): unreachable"))
   }
 
   /// Does not take for the others' silence the time in which nobody listened here: the process was

@@ -92,7 +92,8 @@ public struct Peers: ~Copyable {
     sessions.append(
       PeerSession(
         link: link, endpoint: others[other].member.endpoint, isCaller: true, member: member,
-        phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout))
+        phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout,
+        isProbe: member < options.ownID))
   }
 
   /// A link is open, called or accepted.
@@ -100,8 +101,10 @@ public struct Peers: ~Copyable {
     _ link: LinkID, from endpoint: Endpoint, at now: Moment, into effects: inout PeerEffects
   ) {
     if let index = session(of: link) {
-      if case .connecting = sessions[index].phase { greet(index, at: now, into: &effects) }
-      return
+      guard case .connecting = sessions[index].phase else { return }
+      // Somebody listens there, and is to call us.
+      if sessions[index].isProbe { return end(index, at: now, into: &effects) }
+      return greet(index, at: now, into: &effects)
     }
     guard isStarted else { return effects.list.append(.close(link, afterFlush: false)) }
     makeRoomForStranger(at: now, into: &effects)
@@ -115,9 +118,21 @@ public struct Peers: ~Copyable {
   }
 
   /// A link is gone, or could not be opened.
-  public mutating func closed(_ link: LinkID, at now: Moment) {
+  public mutating func closed(
+    _ link: LinkID, _ end: LinkEnd, at now: Moment, into effects: inout PeerEffects
+  ) {
     guard let index = session(of: link) else { return }
+    let session = sessions[index]
     remove(index, at: now)
+    guard let member = session.member, let other = self.index(of: member),
+      others[other].link == .none
+    else { return }
+    if session.isCaller, end == .refused {
+      lose(other, because: "refuses connections", at: now, into: &effects)
+    } else if session.isOpen, !session.isCaller {
+      // The member has died, or only the link: a call that is refused tells. See `isProbe`.
+      others[other].callAt = now.instant + options.timings.backoffMin
+    }
   }
 
   private mutating func makeRoomForStranger(at now: Moment, into effects: inout PeerEffects) {

@@ -29,7 +29,7 @@ struct StoreResource: Resource, ~Copyable {
       switch database.pointee.standing(of: operation, wallMillis: nil) {
       case .new, .aged, .future: break
       case .recorded: return .no(.duplicate)
-      case .expired: return .no(.expired)
+      case .expired: return .no(.expired, Self.detail(horizon: database.pointee.horizonMillis))
       }
     }
     guard let changes = reader.changes else { return .no(.invalid) }
@@ -37,15 +37,21 @@ struct StoreResource: Resource, ~Copyable {
     withKey(id) {
       isStaged = (try? database.pointee.stage($0, note: record, changes: changes)) != nil
     }
+    #if MUTANTS
+      if isStaged {
+        FailPoint.reach(.beforeVote, database.pointee.log.appended)
+        FailPoint.reach(.afterPrepared, database.pointee.log.appended)
+      }
+    #endif
     return isStaged ? .yes([]) : .no(.invalid)
   }
 
   mutating func commit(_ id: TransactionID, record: UnsafeRawBufferPointer) {
-    withKey(id) { _ = database.pointee.settle($0, committed: true, note: record) }
+    settle(id, committed: true, record)
   }
 
   mutating func abort(_ id: TransactionID, record: UnsafeRawBufferPointer?) {
-    withKey(id) { _ = database.pointee.settle($0, committed: false, note: record) }
+    settle(id, committed: false, record)
   }
 
   mutating func note(_ key: UnsafeRawBufferPointer, record: UnsafeRawBufferPointer?) {
@@ -54,6 +60,29 @@ struct StoreResource: Resource, ~Copyable {
     } else {
       _ = database.pointee.unnote(key)
     }
+  }
+
+  /// What goes with the no `expired`: i64 the voter's horizon in Unix milliseconds.
+  private static func detail(horizon millis: Int64) -> [UInt8] {
+    withUnsafeBytes(of: millis.littleEndian) { Array($0) }
+  }
+
+  /// The voter's horizon in the bytes of a no `expired`; nil when they are none.
+  static func horizonMillis(in detail: UnsafeRawBufferPointer) -> Int64? {
+    guard detail.count == MemoryLayout<Int64>.size else { return nil }
+    return Int64(littleEndian: detail.loadUnaligned(as: Int64.self))
+  }
+
+  private func settle(
+    _ id: TransactionID, committed isCommit: Bool, _ record: UnsafeRawBufferPointer?
+  ) {
+    #if MUTANTS
+      FailPoint.reach(.beforeDecision)
+    #endif
+    withKey(id) { _ = database.pointee.settle($0, committed: isCommit, note: record) }
+    #if MUTANTS
+      FailPoint.reach(.afterDecision, database.pointee.log.appended)
+    #endif
   }
 
   private func withKey(_ id: TransactionID, _ body: (UnsafeRawBufferPointer) -> Void) {

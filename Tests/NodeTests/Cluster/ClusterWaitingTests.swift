@@ -1,4 +1,5 @@
 import Base
+import Store
 import TPC
 import Testing
 
@@ -102,6 +103,67 @@ import Testing
     cluster.drops = { _, _ in false }
     for _ in 0..<100 { cluster.advance(millis: 10) }
     #expect(cluster.take(1, links[0]) == "+OK;+OK;+OK;+QUEUED;*1;:2")
+  }
+
+  /// Member 2 has forgotten what was done until now. The no of its vote tells the coordinator how far.
+  @Test(arguments: ["ONCE * INCR a", "OUTCOME * SEAL"])
+  func anIdBelowTheHorizonOfAVoterIsExpiredAtTheCoordinatorToo(command: String) {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    cluster[2].bench.host.node.database!.pointee.raiseHorizon(to: now)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    #expect(cluster.ask(1, link, "OUTCOME \(id)") == "$10;never-seen")
+    cluster.put(1, link, command.split(separator: "*").joined(separator: "\(id)") + "\r\n")
+    cluster.settle()
+    let reply = cluster.take(1, link)
+    #expect(command.hasPrefix("ONCE") ? reply.hasPrefix("-IDEXPIRED") : reply == "$7;expired")
+    cluster[2].isCut = true
+    #expect(cluster.ask(1, link, "OUTCOME \(id)") == "$7;expired")
+    #expect(cluster.ask(1, link, "EXISTS a") == ":0")
+  }
+
+  @Test func aRoundEndsWhenAMemberGoesAwayThatHasNotPrepared() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    cluster[3].isCut = true
+    cluster.put(1, link, "SET a 1\r\n")
+    #expect(cluster.take(1, link) == "")
+    cluster[1].bench.host.node.memberUnreachable(MemberID(3))
+    cluster.run()
+    #expect(
+      cluster.take(1, link) == "-ABORTED a member went away before it had prepared (not-applied)")
+    cluster[3].isCut = false
+    cluster.settle()
+    for member in cluster.members {
+      #expect(member.bench.host.node.cluster!.pointee.negotiator.lockCount == 0)
+      #expect(member.bench.host.node.database!.pointee.count == 0)
+    }
+  }
+
+  /// A transaction reads the key, and its decision does not come: the key stays, and costs no turns.
+  @Test func aLockedKeyThatIsDueIsNotPolledAndGoesOnceItIsFree() {
+    let cluster = ClusterBench()
+    let links = (1...2).map { cluster.connect($0) }
+    #expect(cluster.ask(1, links[0], "SET k v PX 50") == "+OK")
+    cluster.advance(millis: 1)
+    cluster.drops = { from, to in from == 1 && to == 2 }
+    cluster.put(2, links[1], "MULTI\r\nGET k\r\nSET other 1\r\nEXEC\r\n")
+    for _ in 0..<6 { cluster.advance(millis: 10) }
+    let link = cluster[1].bench.host.link.moment.instant
+    #expect(cluster[1].bench.host.link.lastDeadline - link > .millis(20))
+    #expect(cluster[1].bench.host.node.database!.pointee.count == 1)
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    // What is left is what the transaction wrote.
+    #expect(cluster[1].bench.host.node.database!.pointee.count == 1)
+    #expect(cluster.ask(1, links[0], "EXISTS other") == ":1")
+  }
+
+  @Test func theNegotiatorsSeedIsAWordOfItsOwn() {
+    let one = Node.negotiatorSeed(of: SipKey(k0: 1, k1: 2))
+    #expect(one != Node.negotiatorSeed(of: SipKey(k0: 3, k1: 0)))
+    #expect(one == Node.negotiatorSeed(of: SipKey(k0: 1, k1: 2)))
   }
 
   @Test func aSealWaitsForAnOlderTransactionThatWaitsItself() {

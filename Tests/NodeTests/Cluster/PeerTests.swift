@@ -109,6 +109,35 @@ import Testing
     #expect(world.nodes[0].story == ["+2", "-2"])
   }
 
+  // MARK: Links that are lost
+
+  @Test func aMemberThatDiedIsUnreachableOnceACallIsRefused() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 1_000)
+    world.kill(1)
+    world.run(millis: 70)
+    // Member 1 calls it, and member 3 is called by it.
+    #expect(world.nodes[0].story == ["+2", "+3", "-2"])
+    #expect(world.nodes[2].story == ["+1", "+2", "-2"])
+    #expect(
+      world.nodes[2].log.last == "member 2 (m2:7000) refuses connections: unreachable")
+    #expect(world.nodes[0].peers.sessions.count == 1 && world.nodes[2].peers.sessions.count == 1)
+    world.restart(1, peerOptions(2, of: 3, run: 2))
+    world.run(millis: 700)
+    #expect(world.isWhole)
+  }
+
+  @Test func aLinkThatIsLostIsOpenedAnewWithoutAWordAboutTheMember() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 1_000)
+    world.breakLinks()
+    world.run(millis: 200)
+    #expect(world.isWhole)
+    for node in world.nodes { #expect(!node.story.contains { $0.hasPrefix("-") }) }
+    let left = world.nodes.allSatisfy { $0.peers.sessions.count == 2 }
+    #expect(left)
+  }
+
   // MARK: Restarts
 
   @Test func aRestartIsSeenByItsIncarnation() {
@@ -117,12 +146,12 @@ import Testing
     let before = world.status(of: 2, at: 0).incarnation
     world.kill(1)
     world.run(millis: 300)
-    #expect(world.nodes[0].story == ["+2"])
+    #expect(world.nodes[0].story == ["+2", "-2"])
     world.restart(1, peerOptions(2, of: 2, run: 2))
     world.run(millis: 700)
     #expect(world.isWhole)
     #expect(world.status(of: 2, at: 0).incarnation != before)
-    #expect(world.nodes[0].story == ["+2", "+2"])
+    #expect(world.nodes[0].story == ["+2", "-2", "+2"])
     #expect(world.nodes[0].log.last?.contains("was restarted") == true)
   }
 

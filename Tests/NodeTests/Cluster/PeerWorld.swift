@@ -66,7 +66,7 @@ final class PeerWorld {
     enum What {
       case opened(Endpoint)
       case message([UInt8])
-      case closed
+      case closed(LinkEnd)
     }
     var at: Instant
     var link: LinkID
@@ -122,10 +122,16 @@ final class PeerWorld {
   func kill(_ index: Int) {
     nodes[index].isUp = false
     for (link, end) in wires where end.node == index {
-      deliver(.closed, to: link, after: .millis(1))
+      deliver(.closed(.reset), to: link, after: .millis(1))
       wires[link] = nil
     }
     nodes[index].inbox.removeAll()
+  }
+
+  /// All links are reset at both ends; the members live on.
+  func breakLinks() {
+    for (link, _) in wires { deliver(.closed(.reset), to: link, after: .millis(1)) }
+    wires = [:]
   }
 
   /// A new run of a member that was killed.
@@ -155,7 +161,8 @@ final class PeerWorld {
       case .opened(let endpoint):
         node.peers.opened(item.link, from: endpoint, at: moment, into: &node.effects)
       case .message(let bytes): take(bytes, item.link, node, moment)
-      case .closed: node.peers.closed(item.link, at: moment)
+      case .closed(let end):
+        node.peers.closed(item.link, end, at: moment, into: &node.effects)
       }
       carryOut(index)
     }
@@ -213,7 +220,7 @@ final class PeerWorld {
     node.peers.called(member, as: near, at: moment(of: node))
     let target = nodes.firstIndex { peerEndpoint($0.options.ownID.number) == endpoint }
     guard let target, nodes[target].isUp, !isCut(index, target) else {
-      node.inbox.append(Item(at: now + .millis(1), link: near, what: .closed))
+      node.inbox.append(Item(at: now + .millis(1), link: near, what: .closed(.refused)))
       return
     }
     let far = newLink()
@@ -243,8 +250,8 @@ final class PeerWorld {
 
   private func close(_ link: LinkID) {
     guard let end = wires[link], let back = wires[end.link] else { return }
-    nodes[back.node].inbox.append(Item(at: now + .millis(1), link: link, what: .closed))
-    if !isCut(end.node, back.node) { deliver(.closed, to: end.link, after: .millis(2)) }
+    nodes[back.node].inbox.append(Item(at: now + .millis(1), link: link, what: .closed(.closed)))
+    if !isCut(end.node, back.node) { deliver(.closed(.closed), to: end.link, after: .millis(2)) }
     wires[link] = nil
   }
 
