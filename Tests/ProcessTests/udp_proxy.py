@@ -45,6 +45,8 @@ class UdpProxy:
         self.front.setblocking(False)
         self.port = self.front.getsockname()[1]
         self.upstream = collections.OrderedDict()
+        # Addresses of clients from and to which nothing passes.
+        self.cuts = set()
         self.flights = []
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.front, selectors.EVENT_READ, None)
@@ -80,6 +82,8 @@ class UdpProxy:
                 data, source = link.recvfrom(65536)
             except (BlockingIOError, ConnectionRefusedError):
                 return
+            if (client or source) in self.cuts:
+                continue
             if client is None:
                 self.carry(data, self.upstream_of(source), self.server, "up")
             else:
