@@ -151,6 +151,7 @@ extension Database {
 
   /// Does a staged change as a live transaction would.
   private mutating func applySettled(_ change: Change, stagedBy mark: Mark) {
+    notes?.insert(change)
     switch change {
     case .flush:
       // All entries are older, as the whole table was locked; so none needs to be looked at.

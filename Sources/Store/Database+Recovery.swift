@@ -40,8 +40,7 @@ extension Database {
         cursor.position = outcomes.keyspace.table.visit(
           cursor.position, byteCountMax: byteCountMax - buffer.count
         ) {
-          let outcome = Outcome($0)
-          buffer.appendOutcome(id: outcome.id, status: outcome.status, reply: outcome.reply)
+          buffer.append(Outcome($0))
         }
         if cursor.position == 0 { cursor.phase = .done }
       case .done: return false

@@ -30,6 +30,8 @@ public struct Database: ~Copyable, @unchecked Sendable {
   var transaction = Transaction()
   var outcomes: Outcomes
   var ledger: Ledger
+  /// What committed changes have touched since a copy for another member began; nil: none is made.
+  var notes: CopyNotes?
 
   /// An empty database whose table hashes with `hashKey`, which nobody else may know.
   public init(hashKey: SipKey, limits: DatabaseLimits, log: consuming LogWriter) {

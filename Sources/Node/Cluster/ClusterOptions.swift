@@ -73,6 +73,8 @@ public struct PeerTimings: Sendable {
   public var skewMax = Interval.seconds(5)
   /// The owner was away when it woke us this much too late: silence of that time is our own.
   public var absenceMin = Interval.seconds(1)
+  /// A guest that was silent for longer gives way to another one.
+  public var guestSilenceMax = Interval.seconds(10)
   /// A stranger's mistake of one kind is logged this often at most.
   public var strangerLogInterval = Interval.seconds(60)
 

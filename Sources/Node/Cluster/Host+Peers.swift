@@ -80,6 +80,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     case .trust(let id): link.trust(id)
     case .reachable(let greeting): node.memberReachable(greeting)
     case .unreachable(let member): node.memberUnreachable(member)
+    case .guest, .knock: break
     }
   }
 

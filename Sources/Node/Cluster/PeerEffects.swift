@@ -8,6 +8,8 @@ public struct PeerEffects: ~Copyable {
   public enum Effect: Sendable {
     /// Open a peer link and tell which it is by `Peers.called`.
     case connect(MemberID, Endpoint)
+    /// Open a peer link for a `JoinCall` and tell which it is by `JoinCall.called`.
+    case knock(Endpoint)
     /// Send a message: its place in `bytes`.
     case send(LinkID, Range<Int>)
     /// End a link.
@@ -19,6 +21,8 @@ public struct PeerEffects: ~Copyable {
     case reachable(PeerGreeting)
     /// A member was silent for too long; what is sent to it is dropped from now on.
     case unreachable(MemberID)
+    /// This guest has come, in the place of an earlier one; `reachable` follows.
+    case guest(MemberID)
   }
 
   /// What to do, in order.
@@ -51,10 +55,19 @@ public struct PeerGreeting: Hashable, Sendable {
   public var stamp: Stamp
 }
 
-/// A message for the negotiator: who sent it, and where it lies in the bytes that were received.
+/// Whom a message between members is for.
+public enum PeerChannel: Sendable {
+  case negotiator
+  /// `CopyMessage`s between a donor and a joiner.
+  case copy
+}
+
+/// A message for others than `Peers`: who sent it, and where it lies in the bytes received.
 public struct PeerDelivery: Hashable, Sendable {
   /// The sender, proven.
   public var member: MemberID
+  /// Whom it is for.
+  public var channel: PeerChannel
   /// The message's place.
   public var payload: Range<Int>
 }

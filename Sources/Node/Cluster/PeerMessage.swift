@@ -11,7 +11,8 @@ import TPC
 ///  0  u8   kind                                0  u8   kind
 ///  1  u8   newest version spoken               1  u8   version agreed on
 ///  2  u8   oldest version spoken               2  u16  sender
-///  3  u8   flags: bit 0, a secret is set       4  u64  session: the two nonces' first words, xored
+///  3  u8   flags: bit 0, a secret is set;      4  u64  session: the two nonces' first words, xored
+///          bit 1, from who wants to join
 ///  4  u16  sender                              12 the rest
 ///  6  u16  receiver
 ///  8  u64  cluster id                         proof (2), welcome (3)
@@ -21,13 +22,18 @@ import TPC
 /// 40  16   nonce                              ping (5), pong (6)
 /// 56  16   nonce of the caller that is         12 u64 the pinger's monotonic time
 ///          answered; zeroes from a caller      20 u64 the sender's Unix time in nanoseconds
-/// 72  (later versions may add bytes,           28 u64 epoch
-///      256 in all at most)                    refusal (7): session 0 or that of the link
-///                                              12 u8 reason
+/// 72  of who wants to join: u8 length, then    28 u64 epoch
+///      the address where it will be reached   refusal (7): session 0 or that of the link
+///     (later versions may add bytes,           12 u8 reason
+///      256 in all at most)                    copy (9)
+///                                              12 a `CopyMessage`
 /// ```
 ///
 /// The caller is the member with the lower id. It says hello, the other answers with its hello, the
-/// caller proves the secret, the other proves it in its welcome; then both send. Later versions
+/// caller proves the secret, the other proves it in its welcome; then both send. Who wants to join
+/// calls any member, with the id that it wants or 0, to member 0, and with cluster id 0 while it
+/// knows none; the answer's receiver is the id that it gets. Its link ends with the welcome: then
+/// it is the other's guest, linked by the rules for members, and is sent its data. Later versions
 /// keep the first 72 bytes of a hello and the form of a refusal, so that members that do not
 /// understand each other can at least say so.
 enum PeerMessage {
@@ -38,6 +44,7 @@ enum PeerMessage {
   case ping(PeerHeader, PeerPulse)
   case pong(PeerHeader, PeerPulse)
   case refusal(PeerHeader, PeerRefusal)
+  case copy(PeerHeader, Range<Int>)
 
   /// Bytes before the rest of every message but a hello.
   static var headerByteCount: Int { 12 }
@@ -60,6 +67,7 @@ enum PeerMessage {
       guard rest.count == PeerProof.codeByteCount else { return nil }
       self = kind == .proof ? .proof(header, code: rest) : .welcome(header, code: rest)
     case .payload: self = .payload(header, rest)
+    case .copy: self = .copy(header, rest)
     case .ping, .pong:
       guard let pulse = PeerPulse(bytes) else { return nil }
       self = kind == .ping ? .ping(header, pulse) : .pong(header, pulse)
@@ -76,6 +84,7 @@ enum PeerMessage {
 enum PeerMessageKind: UInt8 {
   case hello = 1
   case proof, welcome, payload, ping, pong, refusal
+  case copy = 9
 }
 
 /// The beginning of every message but a hello.
@@ -124,6 +133,11 @@ struct PeerHello: Hashable {
   var nonce: PeerNonce
   /// The caller's nonce in an answer.
   var answered = PeerNonce()
+  /// Of who wants to join: where it will be reached.
+  var joinerAddress: String?
+
+  /// The longest such address: with it a hello is within its bounds.
+  static var addressByteCountMax: Int { 160 }
 
   static var byteCount: Int { 72 }
 
@@ -158,13 +172,26 @@ struct PeerHello: Hashable {
     stamp = Stamp(nanos: little(bytes, at: 32))
     nonce = PeerNonce(first: little(bytes, at: 40), last: little(bytes, at: 48))
     answered = PeerNonce(first: little(bytes, at: 56), last: little(bytes, at: 64))
+    guard bytes[3] & 2 != 0 else { return }
+    guard let address = Self.address(UnsafeRawBufferPointer(rebasing: bytes[Self.byteCount...]))
+    else { return nil }
+    joinerAddress = address
+  }
+
+  private static func address(_ bytes: UnsafeRawBufferPointer) -> String? {
+    guard let count = bytes.first.map(Int.init), (1...addressByteCountMax).contains(count),
+      bytes.count > count
+    else { return nil }
+    let text = bytes[1...count]
+    guard text.allSatisfy({ $0 > 32 && $0 < 127 }) else { return nil }
+    return String(decoding: text, as: UTF8.self)
   }
 
   func append(to buffer: inout ByteBuffer) {
     buffer.append(PeerMessageKind.hello.rawValue)
     buffer.append(versions.upperBound)
     buffer.append(versions.lowerBound)
-    buffer.append(hasSecret ? 1 : 0 as UInt8)
+    buffer.append((hasSecret ? 1 : 0) | (joinerAddress == nil ? 0 : 2) as UInt8)
     buffer.append(little: sender.number)
     buffer.append(little: receiver.number)
     for word in [clusterID, UInt64(epoch.number), incarnation, stamp.nanos] {
@@ -173,6 +200,9 @@ struct PeerHello: Hashable {
     for word in [nonce.first, nonce.last, answered.first, answered.last] {
       buffer.append(little: word)
     }
+    guard let joinerAddress else { return }
+    buffer.append(UInt8(joinerAddress.utf8.count))
+    buffer.append(string: joinerAddress)
   }
 }
 
@@ -210,6 +240,7 @@ enum PeerRefusal: UInt8, CaseIterable, CustomStringConvertible {
   case otherCluster = 1
   case unknownMember, sameMember, otherMember, wrongDirection, version
   case badSecret, secretMissing, secretUnexpected, notLoopback
+  case idTaken, addressTaken, badAddress, clusterFull, joinerWaits
 
   /// Completes "refused ...:" with what is wrong with the one that was refused.
   var description: String {
@@ -224,8 +255,16 @@ enum PeerRefusal: UInt8, CaseIterable, CustomStringConvertible {
     case .secretMissing: "it has no cluster secret, this cluster has one"
     case .secretUnexpected: "it has a cluster secret, this cluster has none"
     case .notLoopback: "without a cluster secret members are on loopback addresses only"
+    case .idTaken: "its --id is that of a member; leave it out to get a free one"
+    case .addressTaken: "a member has its address (--advertise)"
+    case .badAddress: "its address (--advertise) is not HOST:PORT"
+    case .clusterFull: "the cluster has as many members as it may have"
+    case .joinerWaits: "another one is joining there"
     }
   }
+
+  /// It passes by itself: to ask again is of use.
+  var mayPass: Bool { self == .joinerWaits || self == .unknownMember }
 }
 
 @inline(__always)

@@ -14,8 +14,10 @@ struct PeerSession {
     case proving
     /// We were called and wait for a hello. Can transition to: challenging.
     case listening
-    /// We were called and answered the hello. Can transition to: open.
+    /// We were called and answered the hello. Can transition to: open, admitted.
     case challenging
+    /// We have welcomed a joiner, which ends the link.
+    case admitted
     /// Proven both ways, as far as we know.
     case open
   }
@@ -35,6 +37,8 @@ struct PeerSession {
   var answererHello: [UInt8] = []
   /// The other side's hello.
   var greeting: PeerHello?
+  /// Who called wants to join, with this address.
+  var joinerAddress: String?
   /// The version agreed on.
   var version: UInt8 = 0
   /// What every message of this session carries.
@@ -81,6 +85,8 @@ struct PeerMember {
   var greeting: PeerGreeting?
   var version: UInt8 = 0
   var isReachable = false
+  /// It is no member yet, only linked like one.
+  var isGuest = false
   /// The last sign of life; the start of this process before the first.
   var lastHeard: Instant
   var lastSent = Instant.zero

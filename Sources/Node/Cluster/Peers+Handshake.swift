@@ -68,6 +68,9 @@ extension Peers {
     _ hello: PeerHello, _ bytes: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
     into effects: inout PeerEffects
   ) {
+    if hello.joinerAddress != nil {
+      return takeJoinersHello(hello, bytes, index, at: now, into: &effects)
+    }
     sessions[index].member = hello.sender
     if let reason = objection(to: hello) ?? objection(toCall: hello) {
       return refuse(index, reason, at: now, into: &effects)
@@ -75,7 +78,17 @@ extension Peers {
     guard let version = Self.common(hello.versions, options.versions) else {
       return refuse(index, .version, at: now, into: &effects)
     }
-    let answer = makeHello(to: hello.sender, answering: hello.nonce)
+    challenge(
+      index, hello, bytes, member: hello.sender, version: version, at: now, into: &effects)
+  }
+
+  /// Answers a hello of `member`.
+  mutating func challenge(
+    _ index: Int, _ hello: PeerHello, _ bytes: UnsafeRawBufferPointer, member: MemberID,
+    version: UInt8, at now: Moment, into effects: inout PeerEffects
+  ) {
+    let answer = makeHello(to: member, answering: hello.nonce)
+    sessions[index].member = member
     sessions[index].callerHello = Array(bytes)
     sessions[index].answererHello = Self.encode(answer)
     sessions[index].agree(with: hello, own: answer, version: version)
@@ -93,6 +106,9 @@ extension Peers {
     }
     guard equalInConstantTime(code, self.code(by: .caller, index)) else {
       return refuse(index, .badSecret, at: now, into: &effects)
+    }
+    if let address = sessions[index].joinerAddress {
+      return admit(index, address, at: now, into: &effects)
     }
     sayWelcome(index, into: &effects)
     open(index, at: now, into: &effects)
@@ -129,6 +145,9 @@ extension Peers {
     case (.proof(let header, let code), .challenging):
       takeProof(
         header, UnsafeRawBufferPointer(rebasing: bytes[code]), index, at: now, into: &effects)
+    case (.proof(let header, _), .admitted):
+      // It has not seen our welcome.
+      if belongs(header, to: index) { sayWelcome(index, into: &effects) }
     case (.welcome(let header, let code), .proving):
       takeWelcome(
         header, UnsafeRawBufferPointer(rebasing: bytes[code]), index, at: now, into: &effects)
@@ -147,7 +166,8 @@ extension Peers {
     switch sessions[index].phase {
     case .greeting: say(sessions[index].callerHello, index, at: now, into: &effects)
     case .proving: sayProof(index, at: now, into: &effects)
-    case .connecting, .listening, .challenging, .open: sessions[index].nextRepeat = .never
+    case .connecting, .listening, .challenging, .admitted, .open:
+      sessions[index].nextRepeat = .never
     }
   }
 
@@ -231,12 +251,16 @@ extension Peers {
     into effects: inout PeerEffects
   ) {
     counters.refusals += 1
-    if let member = session.member, let other = self.index(of: member) {
+    if session.joinerAddress == nil, let member = session.member,
+      let other = self.index(of: member)
+    {
       guard others[other].note(reason, isOurs: isOurs) else { return }
     } else {
       guard mayLogStranger(isOurs ? Int(reason.rawValue) : 0, at: now.instant) else { return }
     }
-    let who = session.member.map { "member \($0)" } ?? "a stranger"
+    let who =
+      session.joinerAddress.map { "who wants to join as \($0)" }
+      ?? session.member.map { "member \($0)" } ?? "a stranger"
     let name = "\(who) (\(session.endpoint))"
     let text = isOurs ? "refused \(name)" : "\(name) refused this one"
     effects.lines.append((.error, "\(text): \(reason)"))

@@ -36,7 +36,7 @@ public struct PeerStatus: Sendable {
 extension Peers {
   /// The other members by rising id.
   public func statuses(at now: Instant) -> [PeerStatus] {
-    others.map { other in
+    others.filter { !$0.isGuest }.map { other in
       PeerStatus(
         member: other.member,
         state: other.isReachable ? .reachable : other.refusal != nil ? .refused : .unreachable,
@@ -48,7 +48,7 @@ extension Peers {
   }
 
   /// Members that can be reached, this one included.
-  public var reachableCount: Int { others.count { $0.isReachable } + 1 }
+  public var reachableCount: Int { others.count { $0.isReachable && !$0.isGuest } + 1 }
 
   /// Why a write that needs `member` is refused: `member 3 (10.0.0.3:9099) silent for 2.1 s`; nil
   /// when it can be reached.
@@ -59,6 +59,6 @@ extension Peers {
 
   /// The first member that cannot be reached, as `absence` names it.
   public func firstAbsence(at now: Instant) -> String? {
-    others.first { !$0.isReachable }.flatMap { absence(of: $0.member.id, at: now) }
+    others.first { !$0.isReachable && !$0.isGuest }.flatMap { absence(of: $0.member.id, at: now) }
   }
 }

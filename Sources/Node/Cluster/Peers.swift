@@ -74,7 +74,7 @@ public struct Peers: ~Copyable {
     }
   }
 
-  private func newcomer(_ member: Member, at now: Moment) -> PeerMember {
+  func newcomer(_ member: Member, at now: Moment) -> PeerMember {
     var newcomer = PeerMember(member, at: now.instant)
     if options.ownID < member.id { newcomer.callAt = now.instant }
     return newcomer
@@ -144,7 +144,8 @@ public struct Peers: ~Copyable {
 
   // MARK: Messages
 
-  /// Takes one message as it came. Never traps, whatever it is. Answers what is for the negotiator.
+  /// Takes one message as it came. Never traps, whatever it is. Answers what is for others than
+  /// `Peers`.
   public mutating func receive(
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, at now: Moment,
     into effects: inout PeerEffects
@@ -169,7 +170,8 @@ public struct Peers: ~Copyable {
     case .payload(let header, let payload):
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
       counters.delivered += 1
-      return PeerDelivery(member: others[other].member.id, payload: payload)
+      return PeerDelivery(
+        member: others[other].member.id, channel: .negotiator, payload: payload)
     case .ping(let header, let pulse):
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
       others[other].greeting?.epoch = pulse.epoch
@@ -178,6 +180,10 @@ public struct Peers: ~Copyable {
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
       others[other].greeting?.epoch = pulse.epoch
       measure(pulse, other, at: now, into: &effects)
+    case .copy(let header, let payload):
+      guard let other = heard(header, index, at: now, into: &effects) else { return nil }
+      counters.delivered += 1
+      return PeerDelivery(member: others[other].member.id, channel: .copy, payload: payload)
     case .proof(let header, _) where !sessions[index].isCaller:
       guard heard(header, index, at: now, into: &effects) != nil else { return nil }
       // The caller has not seen our welcome.
@@ -190,8 +196,8 @@ public struct Peers: ~Copyable {
   /// Sends a message to a member; false when it cannot be reached and the message was dropped.
   @discardableResult
   public mutating func send(
-    _ payload: UnsafeRawBufferPointer, to member: MemberID, at now: Moment,
-    into effects: inout PeerEffects
+    _ payload: UnsafeRawBufferPointer, to member: MemberID, on channel: PeerChannel = .negotiator,
+    at now: Moment, into effects: inout PeerEffects
   ) -> Bool {
     guard let other = index(of: member), others[other].isReachable,
       let index = session(of: others[other].link)
@@ -200,7 +206,8 @@ public struct Peers: ~Copyable {
       return false
     }
     counters.sent += 1
-    put(.payload, index, at: now, into: &effects) { $0.append(payload) }
+    let kind: PeerMessageKind = channel == .copy ? .copy : .payload
+    put(kind, index, at: now, into: &effects) { $0.append(payload) }
     return true
   }
 
@@ -220,7 +227,7 @@ public struct Peers: ~Copyable {
   }
 
   /// Words that nobody without the key can foresee.
-  private static func word(_ number: UInt64, of key: SipKey) -> UInt64 {
+  static func word(_ number: UInt64, of key: SipKey) -> UInt64 {
     withUnsafeBytes(of: number.littleEndian) { SipHash.hash24($0, key: key) }
   }
 

@@ -207,6 +207,8 @@ final class PeerWorld {
       case .trust: break
       case .reachable(let greeting): node.story.append("+\(greeting.member)")
       case .unreachable(let member): node.story.append("-\(member)")
+      case .guest(let member): node.story.append("guest \(member)")
+      case .knock: fatalError("a member does not knock")
       }
       at += 1
     }

@@ -1,0 +1,113 @@
+import Base
+import NetKit
+public import TPC
+
+// Guests: who is not a member yet, but is linked like one. A member has one at a time, to which it
+// gives its data.
+extension Peers {
+  /// The guest that was taken in by its own hello.
+  public var guest: MemberID? { others.first { $0.isGuest }?.member.id }
+
+  /// Ends the link to the guest and forgets it.
+  public mutating func dismissGuest(at now: Moment, into effects: inout PeerEffects) {
+    guard let other = others.firstIndex(where: { $0.isGuest }) else { return }
+    let link = others[other].link
+    others.remove(at: other)
+    if let index = session(of: link) { end(index, at: now, into: &effects) }
+  }
+
+  // MARK: Handshake
+
+  /// A joiner says hello: answers with ours, which tells it its id, or refuses.
+  mutating func takeJoinersHello(
+    _ hello: PeerHello, _ bytes: UnsafeRawBufferPointer, _ index: Int, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    if let reason = objection(toJoiner: hello) {
+      return refuse(index, reason, at: now, into: &effects)
+    }
+    guard let version = Self.common(hello.versions, options.versions) else {
+      return refuse(index, .version, at: now, into: &effects)
+    }
+    guard let address = hello.joinerAddress, let id = id(forJoiner: hello, at: address) else {
+      return refuse(index, .clusterFull, at: now, into: &effects)
+    }
+    challenge(index, hello, bytes, member: id, version: version, at: now, into: &effects)
+    sessions[index].joinerAddress = address
+  }
+
+  /// The joiner has proven the secret: it is the guest from now on, or is refused.
+  mutating func admit(
+    _ index: Int, _ address: String, at now: Moment, into effects: inout PeerEffects
+  ) {
+    guard let id = sessions[index].member else { return }
+    if let reason = objection(toGuest: id, at: address, now: now.instant) {
+      return refuse(index, reason, at: now, into: &effects)
+    }
+    guard let endpoint = Self.endpoint(of: address, seenAt: sessions[index].endpoint) else {
+      return refuse(index, .badAddress, at: now, into: &effects)
+    }
+    sayWelcome(index, into: &effects)
+    sessions[index].phase = .admitted
+    dismissGuest(at: now, into: &effects)
+    var guest = newcomer(Member(id: id, address: address, endpoint: endpoint), at: now)
+    guest.isGuest = true
+    others.append(guest)
+    others.sort { $0.member.id < $1.member.id }
+    effects.list.append(.guest(id))
+    effects.lines.append((.info, "member \(id) (\(address)) asks to join"))
+  }
+
+  // MARK: Refusing
+
+  private func objection(toJoiner hello: PeerHello) -> PeerRefusal? {
+    if hello.clusterID != 0, hello.clusterID != options.clusterID { return .otherCluster }
+    if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
+    if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
+    return nil
+  }
+
+  private func objection(
+    toGuest id: MemberID, at address: String, now: Instant
+  ) -> PeerRefusal? {
+    if id == options.ownID { return .idTaken }
+    for other in others where !other.isGuest {
+      if other.member.id == id { return .idTaken }
+      if other.member.address == address { return .addressTaken }
+    }
+    if options.members.contains(where: { $0.id == options.ownID && $0.address == address }) {
+      return .addressTaken
+    }
+    // A guest that has died is heard of by nobody; the one that comes back has its address.
+    if let guest = others.first(where: { $0.isGuest }), guest.member.address != address,
+      guest.isReachable || guest.lastHeard + options.timings.guestSilenceMax > now
+    {
+      return .joinerWaits
+    }
+    return nil
+  }
+
+  /// The id for a joiner: the one that it asks for, that of the guest at its address, or the lowest
+  /// free one; nil when there is none.
+  private func id(forJoiner hello: PeerHello, at address: String) -> MemberID? {
+    if hello.sender.isValid { return hello.sender }
+    if let guest = others.first(where: { $0.isGuest && $0.member.address == address }) {
+      return guest.member.id
+    }
+    return (1...MemberID.numberMax).map(MemberID.init).first { id in
+      id != options.ownID && !others.contains { $0.member.id == id && !$0.isGuest }
+    }
+  }
+
+  /// Where to call a guest: its address if it is numeric, otherwise its port where it was seen.
+  private static func endpoint(of address: String, seenAt seen: Endpoint) -> Endpoint? {
+    guard let colon = address.lastIndex(of: ":"),
+      let port = UInt16(address[address.index(after: colon)...]), port > 0
+    else { return nil }
+    let host = address[..<colon].drop { $0 == "[" }.prefix { $0 != "]" }
+    if let endpoint = Endpoint(address: String(host), port: port) { return endpoint }
+    var endpoint = seen
+    endpoint.port = port
+    return endpoint
+  }
+}
