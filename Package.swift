@@ -14,7 +14,7 @@ let package = Package(
     .executable(name: "clie", targets: ["clie"]),
     .library(name: "NetKit", targets: ["NetKit", "Base"]),
     .library(name: "TPC", targets: ["TPC", "Base"]),
-    .library(name: "Tuppence", targets: ["Node", "Client", "Base"]),
+    .library(name: "Tuppence", targets: ["Tuppence", "Node", "Client", "Base"]),
   ],
   targets: [
     .systemLibrary(name: "CLinux"),
@@ -26,8 +26,12 @@ let package = Package(
     .target(
       name: "Node", dependencies: ["Base", "NetKit", "Store", "TPC"], swiftSettings: settings),
     .target(name: "Client", dependencies: ["Base", "NetKit"], swiftSettings: settings),
+    .target(
+      name: "Tuppence", dependencies: ["Base", "NetKit", "TPC", "Store", "Node"],
+      swiftSettings: settings),
     .executableTarget(
-      name: "serve", dependencies: ["Base", "CLinux", "NetKit", "TPC", "Store", "Node"],
+      name: "serve",
+      dependencies: ["Base", "CLinux", "NetKit", "TPC", "Store", "Node", "Tuppence"],
       swiftSettings: settings),
     .executableTarget(
       name: "clie", dependencies: ["Base", "CLinux", "NetKit", "Client"],
@@ -41,6 +45,8 @@ let package = Package(
     .executableTarget(
       name: "loadgen", dependencies: ["Base", "CLinux"], path: "Benchmarks/loadgen",
       swiftSettings: settings),
+    .testTarget(
+      name: "TuppenceTests", dependencies: ["Tuppence", "Client"], swiftSettings: settings),
     .testTarget(name: "BaseTests", dependencies: ["Base"], swiftSettings: settings),
     .target(
       name: "Conformance", dependencies: ["Base", "NetKit"], path: "Tests/Conformance",

@@ -16,6 +16,9 @@ let package = Package(
         .product(name: "NetKit", package: "tuppence"),
         .product(name: "TPC", package: "tuppence"),
       ],
-      path: "Shop", exclude: ["README.md", "story.py"], swiftSettings: settings)
+      path: "Shop", exclude: ["README.md", "story.py"], swiftSettings: settings),
+    .executableTarget(
+      name: "embed", dependencies: [.product(name: "Tuppence", package: "tuppence")],
+      path: "Embed", exclude: ["check.py"], swiftSettings: settings),
   ]
 )

@@ -1,4 +1,5 @@
 import Store
+import Tuppence
 
 /// How `serve` ends; the numbers of `sysexits.h` where one fits.
 enum ExitCode: Int32 {
@@ -43,6 +44,17 @@ extension Failure {
     case .newerFormat: self.init(.newerFormat, "\(error) (in \(directory))")
     case .inUse: self.init(.directoryInUse, "\(directory): \(error)")
     case .fault(let fault): self.init(.disk, describe(fault, in: directory))
+    }
+  }
+}
+
+extension Failure {
+  /// Why the server cannot start; `directory` is that of its data.
+  init(_ error: OpenFailure, directory: String = "") {
+    switch error {
+    case .member(let id, let error): self.init(.address, "member \(id) of --cluster: \(error)")
+    case .directory(let error): self.init(error, directory: directory)
+    case .network(let error): self.init(.address, error.description)
     }
   }
 }

@@ -2,6 +2,7 @@ import Base
 import NetKit
 import Node
 import TPC
+import Tuppence
 
 /// What `--id` and `--cluster` ask for: which member this process is, and of which cluster.
 struct Membership {
@@ -9,9 +10,6 @@ struct Membership {
   var id: MemberID
   /// All members, this one included.
   var list: MemberList
-
-  /// What the name of the cluster adds to its id; all clusters have this one so far.
-  private static let clusterName = "tuppence"
 
   /// Where this member is reached.
   var own: MemberAddress {
@@ -41,26 +39,20 @@ struct Membership {
   /// The cluster as the node is told it. Names are resolved here, before the loop exists, so this
   /// may block.
   func options(secretFile: String?) throws(Failure) -> ClusterOptions {
-    var members: [Member] = []
-    for entry in list.entries { members.append(try Self.resolved(entry)) }
-    if secretFile == nil, let far = members.first(where: { !$0.endpoint.isLoopback }) {
+    var secret: Secret?
+    if let secretFile { secret = try Secret(file: secretFile) }
+    let cluster: ClusterOptions
+    do throws(OpenFailure) {
+      cluster = try ClusterOptions(ownID: id, list: list, authenticator: secret)
+    } catch {
+      throw Failure(error)
+    }
+    if secret == nil, let far = cluster.members.first(where: { !$0.endpoint.isLoopback }) {
       throw Failure(
         .configuration,
         "member \(far.id) (\(far.address)) is not on a loopback address: give all members one "
           + "--secret-file")
     }
-    var secret: Secret?
-    if let secretFile { secret = try Secret(file: secretFile) }
-    return ClusterOptions(
-      ownID: id, members: members, clusterID: list.clusterID(name: Self.clusterName),
-      nonceKey: SipKey(k0: systemRandomWord(), k1: systemRandomWord()), authenticator: secret)
-  }
-
-  private static func resolved(_ entry: MemberAddress) throws(Failure) -> Member {
-    do throws(ResolveError) {
-      return entry.member(at: try resolve(host: entry.host, port: entry.port)[0])
-    } catch {
-      throw Failure(.address, "member \(entry.id) of --cluster: \(error)")
-    }
+    return cluster
   }
 }

@@ -3,6 +3,7 @@ import Glibc
 import NetKit
 import Node
 import Store
+import Tuppence
 
 /// One run of the server: opens everything, turns the loop, and says how it ended.
 struct Server {
@@ -23,19 +24,12 @@ struct Server {
     let addresses = try Addresses.resolved(for: options)
     try Addresses.check(addresses, options)
     let cluster = try options.membership?.options(secretFile: options.secretFile)
-    let files = try openDirectory()
-    let link = try listen(on: addresses)
-    let wake = link.waker
+    let server = try open(serverOptions(addresses, cluster))
+    let wake = server.link.waker
     var passwords: Passwords?
     if let file = options.passwordFile { passwords = try Passwords(file: file, wake: wake) }
-    announce(link, cluster)
-    var nodeOptions = nodeOptions(link)
-    nodeOptions.cluster = cluster
-    let disk = disk(on: files, wake: wake)
-    var host = Host(
-      link: link, disk: disk, options: nodeOptions, seed: systemRandomWord(), passwords: passwords)
-    host.log = { [log] level, text in log.line(level, text) }
-    host.link.report = { [log] text in log.line(.info, text) }
+    announce(server.link, cluster)
+    var host = server.host(passwords: passwords)
     signals.start(wake: wake) { [log] in
       if let problem = log.reopen() { log.line(.error, problem) }
     }
@@ -82,76 +76,42 @@ struct Server {
   // MARK: The parts
 
   /// Makes and locks the data directory, before anything is listened on.
-  private func openDirectory() throws(Failure) -> PosixFileSystem {
-    do throws(RecoveryError) {
-      let files = try PosixFileSystem(serving: options.dataDirectory)
-      if let mode = files.looseMode {
+  private func open(_ server: ServerOptions) throws(Failure) -> OpenServer {
+    do throws(OpenFailure) {
+      let opened = try OpenServer(server)
+      if let mode = opened.looseMode {
         log.line(
           .error,
           "\(options.dataDirectory) has mode 0\(String(mode, radix: 8)): others can look into it "
             + "or change what is in it; chmod 700 it")
       }
-      return files
+      return opened
     } catch {
       throw Failure(error, directory: options.dataDirectory)
     }
   }
 
-  private func disk(
-    on files: consuming PosixFileSystem, wake: @escaping @Sendable () -> Void
-  ) -> ThreadedDisk {
-    var disk = DiskOptions()
-    disk.fillsAhead = options.durability == .always
-    disk.bypassesCache = options.durability != .always
-    let worker = DiskWorker(
-      fileSystem: files, options: disk, databaseLimits: databaseLimits,
-      hashKey: SipKey(k0: systemRandomWord(), k1: systemRandomWord()),
-      freshIdentity: systemRandomWord())
-    return ThreadedDisk(worker: worker, wake: wake)
-  }
-
-  private func listen(on addresses: [ListenAddress]) throws(Failure) -> SocketTransport {
-    var sockets = SocketOptions()
-    sockets.addresses = addresses
-    sockets.acceptsStreams = options.tcp
-    sockets.acceptsDatagrams = options.udp
-    sockets.connectionCountMax = options.connectionCountMax
-    sockets.linkOutputByteCountMax = options.outputByteCountMax
-    sockets.outputByteCountMax = max(sockets.outputByteCountMax, options.outputByteCountMax)
-    sockets.datagrams.provesLoopback = options.udpProveLoopback
-    sockets.datagrams.plainFrom = options.udpPlain ? .anywhere : .loopback
-    if let membership = options.membership {
-      prepareForPeers(&sockets, memberCount: membership.list.entries.count)
-    }
-    do throws(ListenError) {
-      return try SocketTransport(sockets)
-    } catch {
-      throw Failure(.address, error.description)
-    }
-  }
-
-  /// Links between members carry the largest transaction, and from strangers no more than a hello.
-  private func prepareForPeers(_ sockets: inout SocketOptions, memberCount: Int) {
-    sockets.peersUseDatagrams = options.udp && !options.tcp
-    sockets.strangerMessageByteCountMax = Peers.strangerMessageByteCountMax
-    // A transaction names its keys once more, to lock them.
-    sockets.messageByteCountMax = 2 * databaseLimits.transactionByteCountMax + (1 << 20)
-    sockets.datagrams.peerCountMax = 2 * memberCount + Peers.strangerCountMax
-    sockets.peerConnectionCountMax = sockets.peersUseDatagrams ? 0 : sockets.datagrams.peerCountMax
-  }
-
-  private func nodeOptions(_ link: borrowing SocketTransport) -> NodeOptions {
-    var node = NodeOptions()
-    node.database = databaseLimits
-    node.durability = options.durability
-    node.connectionCountMax = link.options.connectionCountMax
-    node.outputByteCountMax = options.outputByteCountMax
-    node.requiresPassword = options.passwordFile != nil
-    node.udpPlain = options.udpPlain
-    node.dataDirectory = options.dataDirectory
-    node.port = link.port
-    node.processID = getpid()
-    return node
+  private func serverOptions(
+    _ addresses: [ListenAddress], _ cluster: ClusterOptions?
+  ) -> ServerOptions {
+    var server = ServerOptions(dataDirectory: options.dataDirectory)
+    server.sockets.addresses = addresses
+    server.sockets.acceptsStreams = options.tcp
+    server.sockets.acceptsDatagrams = options.udp
+    server.sockets.connectionCountMax = options.connectionCountMax
+    server.sockets.linkOutputByteCountMax = options.outputByteCountMax
+    server.sockets.outputByteCountMax = max(
+      server.sockets.outputByteCountMax, options.outputByteCountMax)
+    server.sockets.datagrams.provesLoopback = options.udpProveLoopback
+    server.sockets.datagrams.plainFrom = options.udpPlain ? .anywhere : .loopback
+    server.node.database = databaseLimits
+    server.node.durability = options.durability
+    server.node.outputByteCountMax = options.outputByteCountMax
+    server.node.requiresPassword = options.passwordFile != nil
+    server.node.udpPlain = options.udpPlain
+    server.node.cluster = cluster
+    server.log = { [log] level, text in log.line(level, text) }
+    return server
   }
 
   private var databaseLimits: DatabaseLimits {

@@ -6,7 +6,8 @@ enum Rules {
   // MARK: Imports
 
   /// What each folder may import; the longest prefix of a path counts. Dependencies point down:
-  /// serve, clie → Node, Client → TPC, Store, NetKit → Base. C libraries only where I/O is done.
+  /// serve → Tuppence → Node, clie → Client, Node and Client → TPC, Store, NetKit → Base. C libraries
+  /// only where I/O is done.
   static let allowedImports: [(folder: String, modules: Set<String>)] = [
     ("Sources/Base/", ["CHardware"]),
     ("Sources/NetKit/", ["Base"]),
@@ -16,9 +17,12 @@ enum Rules {
     ("Sources/Store/Posix/", ["Base", "CLinux", "Glibc", "Synchronization"]),
     ("Sources/Node/", ["Base", "NetKit", "TPC", "Store"]),
     ("Sources/Client/", ["Base", "NetKit"]),
+    ("Sources/Tuppence/", ["Base", "NetKit", "TPC", "Store", "Node", "Glibc", "Synchronization"]),
     (
       "Sources/serve/",
-      ["Base", "NetKit", "TPC", "Store", "Node", "CLinux", "Glibc", "Synchronization"]
+      [
+        "Base", "NetKit", "TPC", "Store", "Node", "Tuppence", "CLinux", "Glibc", "Synchronization",
+      ]
     ),
     ("Sources/clie/", ["Base", "NetKit", "Client", "CLinux", "Glibc", "Synchronization"]),
     ("Tests/SimKit/", ["Base", "NetKit", "Store", "TPC", "Node", "Client"]),

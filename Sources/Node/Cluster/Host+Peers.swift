@@ -10,6 +10,14 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.peers?.start(at: now)
   }
 
+  /// True when every other member can be reached, as a write needs it; for a node alone.
+  public var reachesAllMembers: Bool {
+    switch node.peers {
+    case .some(let peers): peers.reachesAll
+    case .none: true
+    }
+  }
+
   mutating func peerOpened(_ id: LinkID, from endpoint: Endpoint, at now: Moment) {
     guard isMember else {
       // A node alone has no peers.

@@ -50,6 +50,9 @@ extension Peers {
   /// Members that can be reached, this one included.
   public var reachableCount: Int { others.count { $0.isReachable && !$0.isGuest } + 1 }
 
+  /// True when no member is silent.
+  public var reachesAll: Bool { others.allSatisfy { $0.isReachable } }
+
   /// Why a write that needs `member` is refused: `member 3 (10.0.0.3:9099) silent for 2.1 s`; nil
   /// when it can be reached.
   public func absence(of member: MemberID, at now: Instant) -> String? {
