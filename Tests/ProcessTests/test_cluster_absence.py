@@ -101,6 +101,24 @@ def test_a_stopped_member_is_noticed_by_its_silence(members):
     assert put(members, 3, "a") == ("applied", None)
 
 
+def test_of_two_members_one_alone_cannot_say_what_became_of_a_write(launch, folder):
+    cluster = Cluster(launch, folder, count=2)
+    cluster.wait_until_whole()
+    cluster.runs[2].signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    with processes.Link(cluster.ports[1]) as link:
+        link.send("SET", "a", "x")
+        reply = str(link.reply())
+    waited = time.monotonic() - begin
+    assert reply.startswith("UNKNOWN transaction ") and reply.endswith("(unknown)"), reply
+    assert 5 < waited < 7, f"{waited:.1f} s"
+    cluster.runs[2].signal(signal.SIGCONT)
+    cluster.wait_until_whole()
+    serve_runs.wait_until(cluster.is_resolved)
+    # It had been aborted at member 1, which just was not allowed to say so.
+    assert [get(cluster, number, "a") for number in (1, 2)] == ["", ""]
+
+
 def test_a_member_that_starts_while_another_is_down_waits_for_it(members):
     members.runs[2].kill()
     members.runs[3].kill()
