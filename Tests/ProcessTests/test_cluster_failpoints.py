@@ -113,6 +113,28 @@ def test_a_transaction_is_all_or_nothing(cluster, point, number, role):
     assert values(cluster, number, keys) == ["3"] * 3
 
 
+@pytest.mark.parametrize("point", ["before-decision", "after-decision"])
+def test_a_transaction_that_is_given_up_is_all_or_nothing_too(cluster, point):
+    """Member 1 aborts because 3 does not vote, and ends at that; 3 finds the prepare afterwards."""
+    keys = [f"given-up.{point}.{index}" for index in range(3)]
+    arm(cluster, 1, point)
+    cluster.runs[3].signal(signal.SIGSTOP)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        told = pool.submit(put_all, cluster, 1, keys, "x")
+        try:
+            assert cluster.runs[1].wait(20) == -signal.SIGKILL
+        finally:
+            cluster.runs[3].signal(signal.SIGCONT)
+        cluster.start(1)
+        word, _ = told.result(30)
+    cluster.wait_until_whole()
+    serve_runs.wait_until(cluster.is_resolved, RESOLVED_SECONDS)
+    states = [values(cluster, member, keys) for member in cluster.ports]
+    assert states[0] == states[1] == states[2]
+    assert states[0] in (["x"] * 3, [None] * 3)
+    assert word in ("applied" if states[0][0] else "not-applied", "unknown")
+
+
 def test_keys_are_in_doubt_while_their_coordinator_is_away(cluster):
     keys = ["doubt.0", "doubt.1"]
     assert put_all(cluster, 2, [*keys, "free"], "before")[0] == "applied"
