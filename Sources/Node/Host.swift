@@ -89,7 +89,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   static var lazyHandOver: Interval { .millis(10) }
   static var lazyHandOverByteCount: Int { 512 << 10 }
 
-  /// - Parameter seed: for RANDOMKEY only.
+  /// Begins nothing before the first turn. The seed is for RANDOMKEY only.
   public init(
     link: consuming Link, disk: consuming Medium, options: NodeOptions, seed: UInt64,
     passwords: (any PasswordChecker)?

@@ -31,7 +31,7 @@ enum Rules {
   static let importsPointDown: Rule = { file in
     let folder = allowedImports.filter { file.path.hasPrefix($0.folder) }
       .max { $0.folder.count < $1.folder.count }
-    guard let folder else { return [] }
+    guard let folder, file.isSwift else { return [] }
     return each(file) { line in
       guard let module = importedModule(line), !folder.modules.contains(module) else { return nil }
       return "\(folder.folder) must not import \(module)"
