@@ -42,7 +42,7 @@
     /// After a restart the negotiator gets none of its notes back.
     case forgetNotes = "forget-notes-at-restart"
 
-    // In TPC, found by `explore`.
+    // In TPC, found by `explore` as well.
 
     /// Votes and answers do not wait until what they say is durable.
     case voteUngated = "send-before-durable"
@@ -90,8 +90,11 @@
       .operationNotInPrepare, .acceptOldEpoch, .inquiryUngated,
     ]
 
-    /// Those of a member that seeds 1-200 of the simulator have not shown yet.
-    public static let notFoundYet: [Mutant] = [.readAtCoordinator, .readsNotLocked]
+    /// Those that show only where the list of members changes, which `explore` does.
+    public static let ofMembership: [Mutant] = [.acceptOldEpoch, .inquiryUngated]
+
+    /// Those that seeds 1-200 of the simulator have not shown yet; `explore` does.
+    public static let notFoundYet: [Mutant] = [.abortSentUnforced, .refusalUnforced]
 
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?

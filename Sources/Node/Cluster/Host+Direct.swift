@@ -15,6 +15,11 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     let members = MemberSet((1...count).map { MemberID(UInt16($0)) })
     node.joinCluster(as: member, of: members, epoch: Epoch(1), seed: seed, options: options)
     node.cluster?.pointee.confirmed = members
+    setPatience(patience)
+  }
+
+  /// How long a command waits for a key, and a round for its decision.
+  package mutating func setPatience(_ patience: Interval) {
     node.cluster?.pointee.patience = patience
   }
 
@@ -47,12 +52,11 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// What this member holds and waits for now; nil while it has no data yet.
   package var memberView: MemberView? {
     guard let cluster = node.cluster, let database = node.database else { return nil }
-    var view = MemberView()
+    var view = MemberView(counters: cluster.pointee.negotiator.counters)
     view.lockCount = cluster.pointee.negotiator.lockCount
     view.doubtCount = cluster.pointee.negotiator.inDoubt.count
     view.openCount = cluster.pointee.negotiator.openCount
     view.isIdle = isClusterIdle
-    view.contradictionCount = cluster.pointee.negotiator.counters.contradictions
     database.pointee.visit { entry in
       view.entries.append(
         MemberView.Entry(
@@ -82,8 +86,8 @@ package struct MemberView {
   package var openCount = 0
   /// No round waits and nobody waits for a key.
   package var isIdle = true
-  /// Words of others that cannot be true.
-  package var contradictionCount: UInt64 = 0
+  /// What it has done and heard since its start.
+  package var counters: NegotiatorCounters
   /// All keys, in order.
   package var entries: [Entry] = []
 }

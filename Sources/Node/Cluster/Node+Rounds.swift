@@ -49,7 +49,7 @@ extension Node {
   ) -> Bool {
     guard let open = cluster.pointee.open else { return true }
     guard mayCloseRound(session, cluster) else { return false }
-    var touchesRound = false
+    var touchesRound = open.changesAll
     visitKeys(of: spec, nil, []) { key, _ in
       if open.keys.contains(key) { touchesRound = true }
     }
@@ -251,7 +251,9 @@ extension Node {
       if let open = cluster.pointee.open, open.keys.contains(key) { touchesRound = true }
       if !isDue, database.pointee.isDue(key) { isDue = true }
     }
-    if let open = cluster.pointee.open, open.keys.count > 0, access.isWhole { touchesRound = true }
+    if let open = cluster.pointee.open, open.changesAll || access.isWhole && open.keys.count > 0 {
+      touchesRound = true
+    }
     let joins = access.changes || touchesRound || isRenewing || isInOpenRound(session, cluster)
     var holder = cluster.pointee.holderOfAll(access, joins: joins)
     visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, isWritten in

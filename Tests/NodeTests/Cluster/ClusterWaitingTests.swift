@@ -1,4 +1,5 @@
 import Base
+import NetKit
 import Store
 import TPC
 import Testing
@@ -164,6 +165,25 @@ import Testing
     let one = Node.negotiatorSeed(of: SipKey(k0: 1, k1: 2))
     #expect(one != Node.negotiatorSeed(of: SipKey(k0: 3, k1: 0)))
     #expect(one == Node.negotiatorSeed(of: SipKey(k0: 1, k1: 2)))
+  }
+
+  /// Nobody has agreed to the FLUSHALL yet: what reads in the same turn does not see its effect.
+  @Test(arguments: ["GET a\r\n", "WATCH a\r\nGET a\r\n"])
+  func aReadInTheTurnOfAFlushallWaitsForItsDecision(command: String) {
+    let cluster = ClusterBench()
+    let links = (0..<2).map { _ in cluster.connect(1) }
+    #expect(cluster.ask(1, links[0], "SET a 1") == "+OK")
+    cluster.advance(millis: 10)
+    cluster.drops = { _, _ in true }
+    cluster[1].bench.host.link.events.append((.received(links[0]), Array("FLUSHALL\r\n".utf8)))
+    cluster[1].bench.host.link.events.append((.received(links[1]), Array(command.utf8)))
+    cluster.run()
+    for _ in 0..<5 { cluster.advance(millis: 10) }
+    #expect(!cluster.take(1, links[1]).contains("$-1"))
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 10) }
+    #expect(cluster.take(1, links[0]) == "+OK")
+    #expect(cluster.take(1, links[1]).hasSuffix("$-1"))
   }
 
   @Test func aSealWaitsForAnOlderTransactionThatWaitsItself() {

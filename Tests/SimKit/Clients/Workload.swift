@@ -67,9 +67,10 @@ final class Workload {
   ) -> OpenCall {
     callSerial += 1
     callCount += 1
-    let call = Call(
+    var call = Call(
       serial: callSerial, client: client, commands: commands, isTransaction: isTransaction,
       tickets: tickets, id: id, invoked: world.now)
+    call.isAmongMembers = world.mesh != nil
     group.openCount += 1
     return OpenCall(
       group: group, index: group.history.begin(call), id: id, isTransaction: isTransaction,
@@ -111,10 +112,17 @@ final class Workload {
     case .bundle:
       // Versions are read and compared alone: all writes of one transaction share theirs.
       if chance.chance(1, in: 4) { return [command(slot: chance.below(3), group)] }
+      if chance.chance(1, in: 3) { return crossing(chance.below(3)) }
       return (0..<chance.within(2...5)).map { _ in plainCommand(slot: chance.below(3)) }
     case .fleeting: return [fleetingCommand(group)]
     case .watched: return [watchedCommand()]
     }
+  }
+
+  /// Reads one key and changes another: of two that cross one must see what the other has done.
+  private func crossing(_ slot: Int) -> [SimCommand] {
+    let other = (slot + 1 + chance.below(2)) % 3
+    return [SimCommand(slot: slot, verb: .get), SimCommand(slot: other, verb: .append(token()))]
   }
 
   private func command(slot: Int, _ group: Group) -> SimCommand {

@@ -3,8 +3,8 @@ import NetKit
 
 /// How the links between members treat messages; a seed draws one.
 struct MeshFaults {
-  /// Messages go over links with handshake, pings and runs of members that are told apart; otherwise
-  /// each goes to the negotiator, whenever it was sent.
+  /// Messages go over links with handshake, pings and runs of members that are told apart;
+  /// otherwise each goes to the negotiator, whenever it was sent.
   var isLinked = false
   /// Links keep order and lose nothing while they last, as TCP's; otherwise as UDP's.
   var isOrdered = false
@@ -23,11 +23,12 @@ struct MeshFaults {
   var cutAtStartInThousand = 0
 }
 
-/// Carries the negotiators' messages from member to member: late, twice, in any order, not at all, and
-/// again long after.
+/// Carries the negotiators' messages from member to member: late, twice, in any order, not at all,
+/// and again long after.
 ///
-/// It keeps messages that it has delivered, so that it can give them again after a restart of their
-/// sender or receiver: a repetition older than a crash finds mistakes that no other fault does.
+/// It keeps messages, delivered ones and lost ones, so that it can give them again after a restart
+/// of their sender or receiver: a message older than a crash finds mistakes that no other fault
+/// does.
 final class Mesh {
   private unowned let world: World
   private var chance: Random
@@ -39,12 +40,15 @@ final class Mesh {
   private var ways: [Way?]
   /// Until when each way is cut, by `from * count + to`.
   private var cutUntil: [Instant]
+  /// In the order in which they were sent, with ever more gaps.
   private var kept: [Message] = []
 
   private(set) var sentCount = 0
   private(set) var lostCount = 0
   private(set) var repeatedCount = 0
   private(set) var oldCount = 0
+  /// Last words that came long after.
+  private(set) var lateCount = 0
   private(set) var cutCount = 0
 
   private struct Message {
@@ -59,6 +63,7 @@ final class Mesh {
   }
 
   private static let keptCountMax = 512
+  private static let recentCount = 32
 
   init(world: World, count: Int, seed: UInt64, faults: MeshFaults) {
     self.world = world
@@ -79,6 +84,12 @@ final class Mesh {
     world.trace.note("member sends", at: world.now, UInt64(from), UInt64(to))
     bytes.withUnsafeBytes { world.trace.fold($0) }
     let message = Message(from: from, to: to, bytes: bytes)
+    keep(message)
+    let isLast = world.nodes[from].endsSaying(bytes[...])
+    if isLast, chance.chance(1, in: 2) {
+      lateCount += 1
+      return deliver(message, after: .micros(UInt64(chance.below(2_000_000))))
+    }
     if cutUntil[from * count + to] > world.now || chance.chance(faults.lossInThousand, in: 1_000) {
       lostCount += 1
     } else {
@@ -98,7 +109,7 @@ final class Mesh {
 
   private func deliver(_ message: Message, after interval: Interval) {
     world.at(world.now + interval) { [self] in
-      if world.nodes[message.to].take(message.bytes, from: message.from) { keep(message) }
+      world.nodes[message.to].take(message.bytes, from: message.from)
     }
   }
 
@@ -106,11 +117,8 @@ final class Mesh {
 
   private func keep(_ message: Message) {
     guard faults.oldAtStartMax > 0 || faults.oldInThousand > 0 else { return }
-    if kept.count < Self.keptCountMax {
-      kept.append(message)
-    } else if chance.chance(1, in: 4) {
-      kept[chance.below(kept.count)] = message
-    }
+    if kept.count == Self.keptCountMax { kept.remove(at: chance.below(Self.keptCountMax / 2)) }
+    kept.append(message)
   }
 
   /// A member has begun a new life: some of what it or the others heard before comes again.
@@ -129,7 +137,9 @@ final class Mesh {
     let fitting = kept.filter(fits)
     guard !fitting.isEmpty else { return }
     oldCount += 1
-    let message = fitting[chance.below(fitting.count)]
+    // What was said last is about what is in doubt.
+    let from = chance.chance(1, in: 2) ? max(0, fitting.count - Self.recentCount) : 0
+    let message = fitting[from + chance.below(fitting.count - from)]
     let microsMax = chance.chance(1, in: 2) ? 20_000 : 2_000_000
     let pause = Interval.micros(UInt64(chance.below(microsMax)))
     if isLinked { forge(message, after: pause) } else { deliver(message, after: pause) }
@@ -178,10 +188,11 @@ final class Mesh {
     if Self.sessionKinds.contains(bytes[0]) {
       ways[way] = Way(header: Array(bytes[1..<Self.headerByteCount]), deliver: deliver)
     }
-    let arrive = { [self] in
-      deliver(bytes)
-      if bytes[0] == Self.payloadKind { keep(Message(from: from, to: to, bytes: bytes)) }
+    if bytes[0] == Self.payloadKind {
+      keep(Message(from: from, to: to, bytes: bytes))
+      _ = world.nodes[from].endsSaying(bytes[Self.headerByteCount...])
     }
+    let arrive = { deliver(bytes) }
     if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
     if isOrdered {
       let arrival = max(world.now + latency(), last + Interval(nanos: 1), cutUntil[way])
@@ -242,6 +253,6 @@ final class Mesh {
   func count(into statistics: inout SimulationStatistics) {
     statistics.clusters += 1
     statistics.messages += sentCount
-    statistics.networkFaults += lostCount + repeatedCount + oldCount + cutCount
+    statistics.networkFaults += lostCount + repeatedCount + oldCount + lateCount + cutCount
   }
 }

@@ -9,15 +9,29 @@ extension Swarm {
     memberCount = fixed ?? drawn
     guard memberCount > 1 else { return }
     durability = .always
-    // Between members the moment of an expiry differs with their clocks.
-    usesExpiry = false
     // Writes need every member.
     secondsBetweenDeaths *= memberCount * chance.within(1...2)
-    if chance.chance(2, in: 3) { patienceMillis = [20, 200, 1_000][chance.below(3)] }
+    if chance.chance(2, in: 3) { drawPatience(&chance) }
     if chance.chance(2, in: 3) { drawConflicts(&chance) }
     drawMesh(&chance)
+    drawNegotiator(&chance)
+    if chance.chance(2, in: 3) { lastWordsInThousand = chance.within(200...900) }
+  }
+
+  /// Bounds that are soon met, and members that ask and repeat themselves at once.
+  private mutating func drawNegotiator(_ chance: inout Random) {
     if chance.chance(1, in: 2) { negotiator.counterStep = 16 }
     if chance.chance(1, in: 2) { negotiator.forgetStep = 4 }
+    if chance.chance(1, in: 2) { negotiator.resend = .millis(UInt64(chance.within(5...250))) }
+    guard chance.chance(1, in: 2) else { return }
+    negotiator.inquiry = .millis(UInt64(chance.within(5...100)))
+    negotiator.inquiryOfAll = .millis(UInt64(chance.within(10...300)))
+  }
+
+  /// How long a round waits. With less than a few forces take, nothing would ever be committed.
+  private mutating func drawPatience(_ chance: inout Random) {
+    let drawn: UInt64 = [20, 200, 1_000][chance.below(3)]
+    patienceMillis = max(drawn, UInt64(10 * diskMicrosMax / 1_000))
   }
 
   /// Many clients at few keys, who do not wait long: attempts die, and transactions are aborted.

@@ -35,6 +35,9 @@ struct Call {
   /// The least and the greatest time (Unix milliseconds) by which the node can have judged expiry.
   var clockMillis: ClosedRange<Int64> = 0...0
 
+  /// Members with clocks of their own judge expiry.
+  var isAmongMembers = false
+
   /// It was answered, and only reads: it changes nothing whatever the keys hold.
   var onlyReads: Bool {
     guard case .replied = outcome else { return false }

@@ -102,22 +102,45 @@ struct GroupState: Hashable {
 enum Model {
   /// The states after `call` was executed on `state` with the outcome that the client saw.
   static func steps(_ state: GroupState, _ call: Call) -> [GroupState] {
-    switch call.outcome {
-    case .notApplied:
-      return [state]
-    case .replied(let replies):
-      return variants(state, call).filter { $0.holds(call.tickets) }
-        .compactMap { run(call, on: $0, expecting: replies) }.map { $0.ending(call.tickets) }
-    case .failed:
-      return variants(state, call).filter { $0.holds(call.tickets) && fails(call, on: $0) }
-        .map { $0.ending(call.tickets) }
-    case .broken:
-      return variants(state, call).filter { !$0.holds(call.tickets) }
-        .map { $0.ending(call.tickets) }
-    case .executed, .unknown:
-      return variants(state, call).filter { $0.holds(call.tickets) }
-        .compactMap { run(call, on: $0, expecting: nil) }.map { $0.ending(call.tickets) }
+    if case .notApplied = call.outcome { return [state] }
+    return variants(state, call).compactMap { variant in
+      step(variant, call).map { expiring($0, from: variant, of: state, call).ending(call.tickets) }
     }
+  }
+
+  /// The state after the call; nil when it cannot have had its outcome.
+  private static func step(_ state: GroupState, _ call: Call) -> GroupState? {
+    let holds = state.holds(call.tickets)
+    switch call.outcome {
+    case .notApplied: return state
+    case .replied(let replies): return holds ? run(call, on: state, expecting: replies) : nil
+    case .failed: return holds && fails(call, on: state) ? state : nil
+    case .broken: return holds ? nil : state
+    case .executed, .unknown: return holds ? run(call, on: state, expecting: nil) : nil
+    }
+  }
+
+  /// Between members the moment of an expiry differs with their clocks: what one of them no longer
+  /// shows another one may, while some clock has not come to it and no transaction has put something
+  /// else in its place.
+  private static func expiring(
+    _ after: GroupState, from variant: GroupState, of state: GroupState, _ call: Call
+  ) -> GroupState {
+    guard call.isAmongMembers, !call.commands.contains(where: { $0.verb == .flush }) else {
+      return after
+    }
+    var after = after
+    for slot in state.keys.indices where variant.keys[slot].value == nil {
+      guard let expiry = state.keys[slot].expiry, after.keys[slot].value == nil,
+        call.clockMillis.lowerBound < expiry.upperBound
+      else { continue }
+      after.keys[slot] = state.keys[slot]
+      for watch in state.watches where watch.slot == slot {
+        let place = after.watches.firstIndex { $0.ticket == watch.ticket && $0.slot == slot }
+        if let place { after.watches[place] = watch }
+      }
+    }
+    return after
   }
 
   /// Whether some command of the call fails at run time, and with it all of it.

@@ -47,11 +47,13 @@ final class HostProcess: SimProcess {
     host = Host(
       link: link, disk: disk, options: options, seed: chance.next(), passwords: passwords)
     directory = parts.directory
-    if !isLinked, let member {
+    let patience = Interval.millis(parts.swarm.patienceMillis)
+    if isLinked {
+      host.setPatience(patience)
+    } else if let member {
       host.join(
         as: MemberID(UInt16(member.index + 1)), of: member.count, seed: chance.next(),
-        options: parts.swarm.negotiator,
-        patience: .millis(parts.swarm.patienceMillis))
+        options: parts.swarm.negotiator, patience: patience)
     }
     self.chance = chance
   }

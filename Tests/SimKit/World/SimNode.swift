@@ -2,6 +2,7 @@ import Base
 import NetKit
 import Node
 import Store
+import TPC
 
 /// One node over all its lives: starts it, gives it turns, ends it, and starts it again.
 final class SimNode {
@@ -32,6 +33,7 @@ final class SimNode {
   /// Raised with each life, so that what was planned for an earlier one is recognised.
   private(set) var life: UInt64 = 0
   private var plannedTurn = Instant.never
+  private var lastWord: LastWord?
   private var busyUntil = Instant.zero
   private var wanted = Instant.never
   private var died: Death = .kill
@@ -41,6 +43,10 @@ final class SimNode {
   private(set) var faultStopCount = 0
   private(set) var turnCount: UInt64 = 0
   private(set) var flippedBitCount = 0
+  private var roundCount: UInt64 = 0
+  private var retryCount: UInt64 = 0
+  private var abortCount: UInt64 = 0
+  private var inquiryCount: UInt64 = 0
 
   init(world: World, swarm: Swarm, index: Int, seed: UInt64) {
     self.world = world
@@ -91,7 +97,7 @@ final class SimNode {
         port: port, directory: directory, logPrefix: logPrefix, diskTiming: timing, swarm: swarm,
         seed: chance.next(), secret: secret, member: memberParts))
     planTurn(world.now)
-    world.mesh?.started(index)
+    world.noteStart(of: index)
   }
 
   private func flipBits() {
@@ -107,11 +113,20 @@ final class SimNode {
     }
   }
 
-  /// A message of another member arrives; false when nobody is there.
-  func take(_ message: [UInt8], from sender: Int) -> Bool {
-    guard let process else { return false }
+  /// A message of another member arrives, if somebody is there.
+  func take(_ message: [UInt8], from sender: Int) {
+    guard let process else { return }
     process.take(message, from: sender)
     planTurn(world.now)
+  }
+
+  /// Sends a negotiator's message; true when the machine ends with it.
+  func endsSaying(_ message: ArraySlice<UInt8>) -> Bool {
+    guard lastWord?.isSaid(by: message) == true, !world.isEnding, !directory.isDead else {
+      return false
+    }
+    died = drawDeath()
+    directory.die()
     return true
   }
 
@@ -161,6 +176,8 @@ final class SimNode {
   /// Draws when this life ends, and whether a call fails within it.
   private func planFaults() {
     let inRecovery = chance.chance(swarm.diesInRecoveryInThousand, in: 1_000)
+    let endsSpeaking = chance.chance(swarm.lastWordsInThousand, in: 1_000)
+    lastWord = endsSpeaking ? LastWord(&chance) : nil
     if inRecovery {
       died = drawDeath()
       directory.effectsUntilDeath = 1 + chance.below(20)
@@ -250,7 +267,18 @@ final class SimNode {
     planStart()
   }
 
+  /// Asks what the member has done and heard in this life, which ends now.
+  func concludeMembership() {
+    guard let view = memberView else { return }
+    roundCount += view.counters.begun
+    retryCount += view.counters.retried
+    abortCount += view.counters.aborted
+    inquiryCount += view.counters.inquiries
+    if let text = Contradictions.text(view, of: index) { world.fail("contradictions", text) }
+  }
+
   private func takeDown(tellsOthers: Bool) {
+    concludeMembership()
     port?.die(tellsOthers: tellsOthers)
     // Nothing that the process does while it is taken apart may reach the medium.
     directory.die()
@@ -282,5 +310,9 @@ final class SimNode {
     statistics.diskFaults += directory.failureCount + directory.fullCount
     statistics.diskEffects += directory.effectCount
     statistics.flippedBits += flippedBitCount
+    statistics.rounds += roundCount
+    statistics.retries += retryCount
+    statistics.aborts += abortCount
+    statistics.inquiries += inquiryCount
   }
 }

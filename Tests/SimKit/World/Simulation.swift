@@ -56,6 +56,14 @@ public struct SimulationStatistics: Sendable, Equatable {
   public var clusters = 0
   /// Messages between members.
   public var messages = 0
+  /// Transactions of members, further attempts of them, those aborted, and inquiries about them.
+  public var rounds: UInt64 = 0
+  /// Attempts after the first.
+  public var retries: UInt64 = 0
+  /// Transactions that were aborted.
+  public var aborts: UInt64 = 0
+  /// Inquiries about transactions in doubt.
+  public var inquiries: UInt64 = 0
 
   /// The checker gave up more histories than one, and more than one in a thousand: then passing says
   /// too little, and the run fails.
@@ -87,18 +95,36 @@ public struct SimulationStatistics: Sendable, Equatable {
     a.flippedBits += b.flippedBits
     a.clusters += b.clusters
     a.messages += b.messages
+    a.rounds += b.rounds
+    a.retries += b.retries
+    a.aborts += b.aborts
+    a.inquiries += b.inquiries
+  }
+
+  /// All troubles that were drawn and happened.
+  public var faults: Int {
+    deaths + faultStops + diskFaults + networkFaults + clockSteps + flippedBits
+  }
+
+  /// Simulated time in hours, with two digits behind the point.
+  public var hours: String {
+    let hundredths = millis / 36_000
+    let rest = hundredths % 100
+    return "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest)"
   }
 
   /// A few lines for people.
   public var text: String {
     """
-    simulated \(millis / 1_000) s, \(steps) steps, \(turns) turns
+    figure: simulated \(hours) h with \(faults) faults
+    \(steps) steps, \(turns) turns
     calls \(calls): \(refusedCalls) refused, \(unknownCalls) unknown, \(resentCalls) sent again later
     ends of the node: \(deaths) deaths (\(powerLosses) of power), \(cleanStops) as asked, \
     \(faultStops) by a disk fault; \(losses) of weak durability
     faults: \(diskFaults) of the disk in \(diskEffects) effects, \(networkFaults) of the network, \
     \(clockSteps) steps of the clock, \(flippedBits) flipped bits
-    clusters: \(clusters), \(messages) messages between members
+    clusters: \(clusters), \(messages) messages between members; \(rounds) transactions, \
+    \(retries) attempts after the first, \(aborts) aborted, \(inquiries) inquiries
     histories judged: \(histories), of those given up: \(undecidedHistories)
     """
   }

@@ -63,6 +63,8 @@ struct Swarm {
   var mesh = MeshFaults()
   var negotiator = NegotiatorOptions()
   var patienceMillis: UInt64 = 5_000
+  /// How often a life is to end right after a word to another member.
+  var lastWordsInThousand = 0
 
   // The node's bounds.
   var memoryByteCountMax = 64 << 20

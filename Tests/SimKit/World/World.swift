@@ -144,6 +144,7 @@ final class World: Scheduler {
       unrest = EqualMembers.unrest(views)
       if unrest != nil { return planRest() }
       isAtRest = true
+      for node in nodes { node.concludeMembership() }
       if let text = EqualMembers.difference(views) { fail("equal members", text) }
     }
   }
@@ -266,9 +267,19 @@ final class World: Scheduler {
 
   private var streamCount = 0
 
-  /// The node that a client talks to next: any member.
+  /// The node that a client talks to next: any member, often the one that has started last, which
+  /// is the likeliest to be wrong.
   func drawNode(_ chance: inout Random) -> Int {
-    nodes.count == 1 ? 0 : chance.below(nodes.count)
+    guard nodes.count > 1 else { return 0 }
+    return chance.chance(1, in: 3) ? newest : chance.below(nodes.count)
+  }
+
+  /// The member that has started last.
+  private var newest = 0
+
+  func noteStart(of node: Int) {
+    newest = node
+    mesh?.started(node)
   }
 
   /// Opens a stream to a node; to nothing when it is down.
