@@ -57,6 +57,8 @@ final class StreamClient: StreamUser {
   private var streamNumber = 0
   private var isOpen = false
   private var reader = ReplyReader()
+  /// The last reply said that a member is away.
+  private var isPutOff = false
   private var batch: [Probe] = []
   /// Raised with each batch and stream, so that a late alarm is recognised.
   private var epoch: UInt64 = 0
@@ -83,7 +85,9 @@ final class StreamClient: StreamUser {
   func start() { think() }
 
   private func think() {
-    let pause = Interval.micros(UInt64(chance.below(world.thinkMicrosMax)))
+    // Nobody asks a member without end that has just said that another one is away.
+    let microsMax = max(world.thinkMicrosMax, isPutOff ? 20_000 : 0)
+    let pause = Interval.micros(UInt64(chance.below(microsMax)))
     let epoch = epoch
     world.at(world.now + pause) { [self] in if epoch == self.epoch { act() } }
   }
@@ -277,6 +281,7 @@ final class StreamClient: StreamUser {
       return world.fail("protocol", "client \(index) got a reply to nothing: \(reply.text)")
     }
     probe.replies.append(reply)
+    isPutOff = reply.errorCode == "UNAVAILABLE"
     guard probe.replies.count == probe.replyCount else { return }
     batch.removeFirst()
     finish(probe)

@@ -40,6 +40,8 @@ final class Mesh {
   private var ways: [Way?]
   /// Until when each way is cut, by `from * count + to`.
   private var cutUntil: [Instant]
+  /// Until when messages of a kind that a member sends are lost, by `from * kindCount + kind`.
+  private var muteUntil: [Instant]
   /// In the order in which they were sent, with ever more gaps.
   private var kept: [Message] = []
 
@@ -47,8 +49,6 @@ final class Mesh {
   private(set) var lostCount = 0
   private(set) var repeatedCount = 0
   private(set) var oldCount = 0
-  /// Last words that came long after.
-  private(set) var lateCount = 0
   private(set) var cutCount = 0
 
   private struct Message {
@@ -74,6 +74,7 @@ final class Mesh {
     ways = Array(repeating: nil, count: count * count)
     chance = Random(seed: seed)
     cutUntil = Array(repeating: .zero, count: count * count)
+    muteUntil = Array(repeating: .zero, count: count * LastWord.kindCount)
   }
 
   // MARK: Messages
@@ -85,12 +86,8 @@ final class Mesh {
     bytes.withUnsafeBytes { world.trace.fold($0) }
     let message = Message(from: from, to: to, bytes: bytes)
     keep(message)
-    let isLast = world.nodes[from].endsSaying(bytes[...])
-    if isLast, chance.chance(1, in: 2) {
-      lateCount += 1
-      return deliver(message, after: .micros(UInt64(chance.below(2_000_000))))
-    }
-    if cutUntil[from * count + to] > world.now || chance.chance(faults.lossInThousand, in: 1_000) {
+    if world.nodes[from].endsSaying(bytes[...]), holdsUp(message) { return }
+    if isLost(bytes[...], from: from, to: to) {
       lostCount += 1
     } else {
       deliver(message, after: latency())
@@ -100,6 +97,12 @@ final class Mesh {
       deliver(message, after: latency())
     }
     if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
+  }
+
+  private func isLost(_ message: ArraySlice<UInt8>, from: Int, to: Int) -> Bool {
+    if cutUntil[from * count + to] > world.now { return true }
+    if muteUntil[from * LastWord.kindCount + LastWord.kind(of: message)] > world.now { return true }
+    return chance.chance(faults.lossInThousand, in: 1_000)
   }
 
   private func latency() -> Interval {
@@ -136,11 +139,21 @@ final class Mesh {
   private func giveOld(_ fits: (Message) -> Bool) {
     let fitting = kept.filter(fits)
     guard !fitting.isEmpty else { return }
-    oldCount += 1
     // What was said last is about what is in doubt.
     let from = chance.chance(1, in: 2) ? max(0, fitting.count - Self.recentCount) : 0
     let message = fitting[from + chance.below(fitting.count - from)]
-    let microsMax = chance.chance(1, in: 2) ? 20_000 : 2_000_000
+    giveLate(message, chance.chance(1, in: 2) ? 20_000 : 2_000_000)
+  }
+
+  /// What a member said with its last breath often comes long after, when it may be up again.
+  private func holdsUp(_ message: Message) -> Bool {
+    guard chance.chance(3, in: 4) else { return false }
+    giveLate(message, 2_000_000)
+    return true
+  }
+
+  private func giveLate(_ message: Message, _ microsMax: Int) {
+    oldCount += 1
     let pause = Interval.micros(UInt64(chance.below(microsMax)))
     if isLinked { forge(message, after: pause) } else { deliver(message, after: pause) }
   }
@@ -189,8 +202,10 @@ final class Mesh {
       ways[way] = Way(header: Array(bytes[1..<Self.headerByteCount]), deliver: deliver)
     }
     if bytes[0] == Self.payloadKind {
-      keep(Message(from: from, to: to, bytes: bytes))
-      _ = world.nodes[from].endsSaying(bytes[Self.headerByteCount...])
+      let message = Message(from: from, to: to, bytes: bytes)
+      keep(message)
+      let isLast = world.nodes[from].endsSaying(bytes[Self.headerByteCount...])
+      if isLast, holdsUp(message) { return last }
     }
     let arrive = { deliver(bytes) }
     if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
@@ -199,7 +214,7 @@ final class Mesh {
       world.at(arrival, arrive)
       return arrival
     }
-    if cutUntil[way] > world.now || chance.chance(faults.lossInThousand, in: 1_000) {
+    if isLost(bytes.dropFirst(Self.headerByteCount), from: from, to: to) {
       lostCount += 1
     } else {
       world.at(world.now + latency(), arrive)
@@ -213,7 +228,7 @@ final class Mesh {
 
   // MARK: Cuts
 
-  /// Cuts one way, a pair, or a member from all others, now and then.
+  /// Cuts one way, a pair, a member from all others, or what a member says of one kind, now and then.
   func planCut() {
     guard faults.millisBetweenCuts > 0 else { return }
     let pause = 1 + chance.below(2 * faults.millisBetweenCuts)
@@ -229,8 +244,13 @@ final class Mesh {
     let until = world.now + .millis(UInt64(1 + chance.below(faults.cutMillisMax)))
     let from = chance.below(count)
     let to = (from + 1 + chance.below(count - 1)) % count
-    let kind = chance.below(3)
+    let kind = chance.below(4)
     world.trace.note("cut", at: world.now, UInt64(from * count + to), UInt64(kind))
+    if kind == 3 {
+      let muted = chance.within(1...LastWord.kindCount - 1)
+      muteUntil[from * LastWord.kindCount + muted] = until
+      return
+    }
     cutUntil[from * count + to] = until
     if kind > 0 { cutUntil[to * count + from] = until }
     if kind == 2 { cutOff(from, until: until) }
@@ -248,11 +268,12 @@ final class Mesh {
   func stopFaults() {
     faults = MeshFaults()
     for way in cutUntil.indices { cutUntil[way] = .zero }
+    for way in muteUntil.indices { muteUntil[way] = .zero }
   }
 
   func count(into statistics: inout SimulationStatistics) {
     statistics.clusters += 1
     statistics.messages += sentCount
-    statistics.networkFaults += lostCount + repeatedCount + oldCount + lateCount + cutCount
+    statistics.networkFaults += lostCount + repeatedCount + oldCount + cutCount
   }
 }

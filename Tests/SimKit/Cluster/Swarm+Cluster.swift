@@ -15,7 +15,24 @@ extension Swarm {
     if chance.chance(2, in: 3) { drawConflicts(&chance) }
     drawMesh(&chance)
     drawNegotiator(&chance)
-    if chance.chance(2, in: 3) { lastWordsInThousand = chance.within(200...900) }
+    if chance.chance(3, in: 4) { lastWordsInThousand = chance.within(300...1_000) }
+    if chance.chance(1, in: 3) { drawStorm(&chance) }
+  }
+
+  /// Members that are soon up again and die with nearly every word, and a bad network: what many short
+  /// lives do to the agreement alone.
+  private mutating func drawStorm(_ chance: inout Random) {
+    drawConflicts(&chance)
+    mesh.isLinked = false
+    mesh.latencyMicrosMax = [50, 500, 5_000][chance.below(3)]
+    mesh.lossInThousand = chance.within(10...200)
+    mesh.oldAtStartMax = chance.within(1...60)
+    diskMicrosMax = [50, 1_000, 10_000][chance.below(3)]
+    patienceMillis = UInt64(chance.within(100...1_000))
+    lastWordsInThousand = 1_000
+    downMillisMax = 20
+    stallsInThousand = 0
+    clientPatienceMillisMax = 200
   }
 
   /// Bounds that are soon met, and members that ask and repeat themselves at once.

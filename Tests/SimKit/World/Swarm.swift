@@ -24,6 +24,7 @@ struct Swarm {
   var watchesInThousand = 0
   var requiresPassword = false
   var forgetfulInThousand = 50
+  var clientPatienceMillisMax = 4_000
 
   // Network.
   var network = NetworkFaults()

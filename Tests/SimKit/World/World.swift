@@ -256,7 +256,7 @@ final class World: Scheduler {
 
   /// How long a client waits before it gives a stream or a request up.
   func patience(_ chance: inout Random) -> Interval {
-    isEnding ? .seconds(10) : .millis(UInt64(200 + chance.below(4_000)))
+    isEnding ? .seconds(10) : .millis(UInt64(50 + chance.below(swarm.clientPatienceMillisMax)))
   }
 
   /// A number for a new stream, from 1.
