@@ -2,8 +2,10 @@
 """What a commit on three members costs: durable SETs on one node, on three members, on three of etcd.
 
 All servers of one kind run on both cores, with their data on one disk, and take turns with the others in
-one run; medians of the repeats. etcd is asked over its JSON gateway by ab (apache2-utils), which costs it
-more than gRPC would: its rates are a lower bound of what it can do.
+one run; medians of the repeats. etcd is asked over gRPC by its own tools/benchmark (etcd_benchmark.sh
+builds it, --etcd-benchmark names it); without that, over its JSON gateway by ab (apache2-utils), which
+costs it more: its rates are then a lower bound of what it can do. In the same minute a probe without any
+server times what a commit is made of: a round trip over loopback, a force, three forces at once.
 """
 
 import argparse
@@ -71,6 +73,7 @@ class Bench:
         self.options = options
         self.base = tempfile.mkdtemp(prefix="tuppence-commit.", dir=options.directory)
         self.running = []
+        self.etcd_rates = {}
 
     def close(self):
         for process in self.running:
@@ -127,6 +130,8 @@ class Bench:
         return figures["per_second"], figures["p50_us"] / 1000
 
     def load_etcd(self, port, clients):
+        if self.options.etcd_benchmark:
+            return self.load_etcd_by_grpc(port, clients)
         body = os.path.join(self.base, "put.json")
         with open(body, "w") as file:
             json.dump({"key": base64.b64encode(b"key").decode(),
@@ -138,6 +143,23 @@ class Bench:
         assert "Non-2xx" not in done.stdout, done.stdout
         rate = float(re.search(r"Requests per second:\s+([0-9.]+)", done.stdout).group(1))
         return rate, 1000 * clients / rate
+
+    def load_etcd_by_grpc(self, port, clients):
+        total = max(200, int(self.etcd_rates.get(clients, 300) * self.options.seconds))
+        done = subprocess.run(
+            [self.options.etcd_benchmark, f"--endpoints=127.0.0.1:{port}", f"--conns={clients}",
+             f"--clients={clients}", "put", "--key-size=10", "--val-size=100",
+             "--key-space-size=10000", f"--total={total}"], capture_output=True, text=True, check=True)
+        assert "Error distribution" not in done.stdout, done.stdout
+        rate = float(re.search(r"Requests/sec:\s+([0-9.]+)", done.stdout).group(1))
+        self.etcd_rates[clients] = rate  # so that the next run takes as long as the others'
+        half = float(re.search(r"50% in ([0-9.]+) secs", done.stdout).group(1))
+        return rate, 1000 * half
+
+    def probe(self):
+        done = subprocess.run([self.options.loadgen, "--probe", self.base], capture_output=True,
+                              text=True, check=True)
+        return json.loads(done.stdout)
 
     def increments(self, port, *flags):
         done = subprocess.run(
@@ -154,8 +176,9 @@ def main():
     parser.add_argument("--seconds", type=int, default=2, help="of each run")
     parser.add_argument("--increments", type=int, default=20_000)
     parser.add_argument("--directory", default="/var/tmp", help="for data; not on a tmpfs")
+    parser.add_argument("--etcd-benchmark", default="", help="the program of etcd_benchmark.sh")
     options = parser.parse_args()
-    for tool in ("etcd", "ab", "redis-benchmark"):
+    for tool in ("etcd", options.etcd_benchmark or "ab", "redis-benchmark"):
         if not shutil.which(tool):
             parser.error(f"needs {tool} (apt-get install etcd-server apache2-utils redis-tools)")
     bench = Bench(options)
@@ -171,9 +194,12 @@ def run(bench, options):
     print("Durable SETs of 100 B: a second, and the wait of a client: median, of etcd mean\n")
     print("| clients | one node | three members | three of etcd | members/node wait | members/etcd rate |")
     print("|---|---|---|---|---|---|")
+    probes = []
     for clients in CLIENTS:
         runs = {"one": [], "three": [], "etcd": []}
         for _ in range(options.repeats):
+            if clients == 1:
+                probes.append(bench.probe())
             runs["one"].append(bench.load_serve(alone, clients))
             runs["three"].append(bench.load_serve(members[0], clients))
             runs["etcd"].append(bench.load_etcd(etcd, clients))
@@ -181,6 +207,13 @@ def run(bench, options):
         wait = {name: statistics.median(run[1] for run in list_) for name, list_ in runs.items()}
         print(f"| {clients} " + "".join(f"| {rate[name]:.0f}/s {wait[name]:.2f} ms " for name in runs)
               + f"| {wait['three'] / wait['one']:.2f} | {rate['three'] / rate['etcd']:.2f} |", flush=True)
+        if clients == 1:
+            added = 1000 * (wait["three"] - wait["one"])
+    probe = {key: statistics.median(each[key] for each in probes) for key in probes[0]}
+    least = probe["round_trip_us"] + probe["slowest_of_three_us"] - probe["force_us"]
+    print(f"\nOne client waits {added:.0f} us longer for three members. Probe: round trip "
+          f"{probe['round_trip_us']:.0f} us, force {probe['force_us']:.0f} us, slowest of three at once "
+          f"{probe['slowest_of_three_us']:.0f} us, so at least {least:.0f} us: {added / least:.2f} times")
     before = info(members[0])
     hot = statistics.median(bench.increments(members[0]) for _ in range(options.repeats))
     distinct = statistics.median(

@@ -40,6 +40,9 @@ struct LoadOptions {
       Flag("check-every", value: "N", help: "compare every Nth reply whole [16]"),
       Flag("seed", value: "N", help: "seed of the choice of keys [1]"),
       Flag("populate", help: "put every key once first, untimed"),
+      Flag(
+        "probe", value: "DIRECTORY",
+        help: "no load: time a loopback round trip, a force, three forces at once"),
       Flag("help", short: "h", help: "this text"),
     ], environmentPrefix: "LOADGEN_")
 

@@ -26,6 +26,10 @@ do {
     print("loadgen: load for RESP and UDP key-value servers\n\n" + LoadOptions.flags.renderHelp())
     exit(0)
   }
+  if let directory = values.text("probe") {
+    print(Probe.run(in: directory))
+    exit(0)
+  }
   let options = try LoadOptions(values)
   print(runLoad(options).json(options))
 } catch {

@@ -126,7 +126,8 @@ public protocol Transport: ~Copyable {
   /// `closed` follows either way.
   mutating func close(_ link: LinkID, afterFlush: Bool, at now: Moment)
 
-  /// Sends what was batched in this turn (datagrams); called once at the end of each turn.
+  /// Sends what was batched in this turn (datagrams, messages to peers); called at the end of each
+  /// turn, and earlier where what was said should not wait for the rest of it.
   mutating func flush(at now: Moment)
 
   /// What has been counted, by name, for people to read. Not for hot paths.

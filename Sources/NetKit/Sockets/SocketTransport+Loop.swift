@@ -136,6 +136,7 @@ extension SocketTransport: Transport {
 
   /// Sends the turn's datagrams.
   public mutating func flush(at now: Moment) {
+    writeToPeers(at: now)
     if !core.outgoing.isEmpty { sendDatagrams() }
   }
 

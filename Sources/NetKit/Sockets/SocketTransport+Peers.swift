@@ -95,21 +95,32 @@ extension SocketTransport {
 
   // MARK: Out
 
-  /// Sends one message as a frame; while the link is being opened it is kept.
+  /// Keeps one message as a frame until `flush`: what a turn has to say to a peer leaves in one
+  /// write, and wakes it once.
   mutating func sendMessage(
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>,
     at now: Moment
   ) -> SendOutcome {
     if bytes.count > options.messageByteCountMax { return .tooLarge }
     if slot.pointee.flags.contains(.closing) { return .gone }
-    let wasIdle = slot.pointee.output.isEmpty && slot.pointee.state == .peer
+    if slot.pointee.output.isEmpty, slot.pointee.state == .peer { unwritten.append(link) }
     let outcome = Frame.header(of: bytes).withBytes {
       keep($0, of: link, slot, at: now.instant)
     }
     guard case .queued = outcome, case .queued = keep(bytes, of: link, slot, at: now.instant) else {
       return .gone
     }
-    if wasIdle { writeMore(link, slot, at: now) }
-    return table.find(link) == nil ? .gone : .queued
+    return .queued
+  }
+
+  /// Writes what was kept for peers.
+  mutating func writeToPeers(at now: Moment) {
+    guard !unwritten.isEmpty else { return }
+    for link in unwritten {
+      // It may have been written already, or have ended.
+      guard let slot = table.find(link) else { continue }
+      writeMore(link, slot, at: now, isFirst: true)
+    }
+    unwritten.removeAll(keepingCapacity: true)
   }
 }

@@ -172,9 +172,10 @@ extension SocketTransport {
     end(worst, slot, .overflow)
   }
 
-  /// Writes pending output now that the kernel may take some.
+  /// Writes pending output now that the kernel may take some. `isFirst`: the kernel was not asked
+  /// before, so nobody was told that there is none to be had.
   mutating func writeMore(
-    _ link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>, at now: Moment
+    _ link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>, at now: Moment, isFirst: Bool = false
   ) {
     slot.pointee.flags.remove(.writable)
     guard !slot.pointee.output.isEmpty else { return }
@@ -198,7 +199,7 @@ extension SocketTransport {
       slot.pointee.output.consume(count, &pool)
       slot.pointee.since = now.instant
     }
-    noteWritten(link, slot, at: now.instant)
+    noteWritten(link, slot, at: now.instant, isFirst: isFirst)
   }
 
   /// Bytes written to one link before others have their turn.
@@ -206,7 +207,7 @@ extension SocketTransport {
 
   /// What less or no pending output makes possible: reading again, being drained, closing.
   private mutating func noteWritten(
-    _ link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>, at now: Instant
+    _ link: LinkID, _ slot: UnsafeMutablePointer<LinkSlot>, at now: Instant, isFirst: Bool
   ) {
     if slot.pointee.flags.contains(.throttled),
       slot.pointee.output.byteCount <= options.linkOutputByteCountMax
@@ -217,7 +218,7 @@ extension SocketTransport {
     guard slot.pointee.output.isEmpty else { return }
     if slot.pointee.flags.contains(.closing) {
       finish(link, slot, at: now)
-    } else {
+    } else if !isFirst {
       notices.append(.drained(link))
     }
   }

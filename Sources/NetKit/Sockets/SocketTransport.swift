@@ -38,6 +38,8 @@ public struct SocketTransport: ~Copyable {
   var again: UInt64 = 0
   /// Entries of `ready` that belong to this turn.
   var visitsLeft = 0
+  /// Peer links over TCP whose messages of this turn wait for `flush`, each once.
+  var unwritten: [LinkID] = []
   /// Bytes of output that the kernel did not take yet, of all links over TCP.
   public internal(set) var pendingOutputByteCount = 0
   /// When timeouts are looked at next; `never` while none can run out.

@@ -16,14 +16,19 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   /// Sends the messages to other members that may leave.
   private mutating func sendMessages(_ cluster: ClusterPointer, at now: Moment) {
+    var hasSent = false
     while let (member, message) = cluster.pointee.freeOutbox.front(durable: .zero) {
       send(message, to: member, at: now)
       cluster.pointee.freeOutbox.dropFront()
+      hasSent = true
     }
     while let (member, message) = cluster.pointee.gatedOutbox.front(durable: node.durable) {
       send(message, to: member, at: now)
       cluster.pointee.gatedOutbox.dropFront()
+      hasSent = true
     }
+    // The others begin to prepare while the turn goes on here.
+    if hasSent { link.flush(at: now) }
   }
 
   /// Hands the ledger to the negotiator, which asks about what is in doubt.

@@ -53,16 +53,17 @@ final class DiskMailbox: @unchecked Sendable {
   func send(_ group: consuming DiskGroup) {
     pthread_mutex_lock(mutex)
     request = consume group
-    pthread_cond_signal(arrival)
     pthread_mutex_unlock(mutex)
+    // Not before: the thread would wake only to wait for the mutex.
+    pthread_cond_signal(arrival)
   }
 
   /// Asks the disk thread to end.
   func sendStop(clean: Bool) {
     pthread_mutex_lock(mutex)
     stop = clean
-    pthread_cond_signal(arrival)
     pthread_mutex_unlock(mutex)
+    pthread_cond_signal(arrival)
   }
 
   /// The next event, or nil. A failure comes after all else.

@@ -1,0 +1,159 @@
+import CLinux
+import Glibc
+
+/// What the machine itself takes for the parts of a commit: a message to another thread over
+/// loopback and back, a force, and three forces at the same time. Medians, no server involved.
+struct Probe {
+  private static let rounds = 400
+  private static let messageByteCount = 200
+  private static let writeByteCount = 512
+  private static let fileByteCount = 1 << 20
+
+  /// Measures with files in `directory`, which are removed; one line of JSON, in microseconds.
+  static func run(in directory: String) -> String {
+    let roundTrip = medianRoundTrip()
+    let alone = medianForce(of: 1, in: directory)
+    let three = medianForce(of: 3, in: directory)
+    return """
+      {"round_trip_us":\(micros(roundTrip)),"force_us":\(micros(alone)),\
+      "slowest_of_three_us":\(micros(three))}
+      """
+  }
+
+  private static func micros(_ nanos: UInt64) -> Double { Double(nanos / 100) / 10 }
+
+  private static func median(_ samples: [UInt64]) -> UInt64 { samples.sorted()[samples.count / 2] }
+
+  // MARK: Forces
+
+  /// The median time until the last of `count` threads has written and forced a sector of its own
+  /// file, which was filled with zeroes and forced before.
+  private static func medianForce(of count: Int, in directory: String) -> UInt64 {
+    let files = (0..<count).map { openFile("\(directory)/probe-\(getpid())-\($0)") }
+    defer { for file in files { close(file) } }
+    let start = Barrier(count)
+    let end = Barrier(count)
+    let threads = files.dropFirst().map { file in
+      Thread {
+        for round in 0..<rounds {
+          start.wait()
+          force(file, round)
+          end.wait()
+        }
+      }
+    }
+    var samples: [UInt64] = []
+    for round in 0..<rounds {
+      start.wait()
+      let began = clockNanos()
+      force(files[0], round)
+      end.wait()
+      samples.append(clockNanos() - began)
+    }
+    for thread in threads { thread.join() }
+    return median(samples)
+  }
+
+  private static func openFile(_ path: String) -> Int32 {
+    let file = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
+    guard file >= 0 else { stop(call: "open \(path)") }
+    guard unlink(path) == 0 else { stop(call: "unlink \(path)") }
+    let zeroes = [UInt8](repeating: 0, count: fileByteCount)
+    guard write(file, zeroes, zeroes.count) == zeroes.count, fsync(file) == 0 else {
+      stop(call: "write \(path)")
+    }
+    return file
+  }
+
+  private static func force(_ file: Int32, _ round: Int) {
+    let bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: round), count: writeByteCount)
+    let offset = round * writeByteCount % fileByteCount
+    guard pwrite(file, bytes, bytes.count, off_t(offset)) == bytes.count, fdatasync(file) == 0
+    else { stop(call: "fdatasync") }
+  }
+
+  // MARK: Messages
+
+  /// The median time of a message over a TCP connection on loopback and its answer.
+  private static func medianRoundTrip() -> UInt64 {
+    let (near, far) = connectedPair()
+    let echo = Thread {
+      for _ in 0..<rounds { transfer(far, sendsFirst: false) }
+    }
+    var samples: [UInt64] = []
+    for _ in 0..<rounds {
+      let began = clockNanos()
+      transfer(near, sendsFirst: true)
+      samples.append(clockNanos() - began)
+    }
+    echo.join()
+    close(near)
+    close(far)
+    return median(samples)
+  }
+
+  private static func transfer(_ socket: Int32, sendsFirst: Bool) {
+    var bytes = [UInt8](repeating: 1, count: messageByteCount)
+    func put() {
+      guard write(socket, bytes, bytes.count) == bytes.count else { stop(call: "write") }
+    }
+    if sendsFirst { put() }
+    guard recv(socket, &bytes, bytes.count, Int32(MSG_WAITALL)) == bytes.count else {
+      stop(call: "recv")
+    }
+    if !sendsFirst { put() }
+  }
+
+  private static func connectedPair() -> (Int32, Int32) {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let near = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(listener) }
+    let isConnected = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(listener, $0, size) == 0 && listen(listener, 1) == 0
+          && getsockname(listener, $0, &size) == 0 && connect(near, $0, size) == 0
+      }
+    }
+    let far = accept(listener, nil, nil)
+    guard isConnected, far >= 0 else { stop(call: "a connection over loopback") }
+    for socket in [near, far] {
+      setOption(socket, level: Int32(IPPROTO_TCP), name: TCP_NODELAY, to: 1)
+    }
+    return (near, far)
+  }
+}
+
+/// Lets threads go on together.
+private struct Barrier: @unchecked Sendable {
+  private let place = UnsafeMutablePointer<pthread_barrier_t>.allocate(capacity: 1)
+
+  init(_ count: Int) { pthread_barrier_init(place, nil, UInt32(count)) }
+
+  func wait() { pthread_barrier_wait(place) }
+}
+
+/// A thread that runs a closure once.
+private struct Thread {
+  private final class Body {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+  }
+  private var id = pthread_t()
+
+  init(_ run: @escaping () -> Void) {
+    let body = Unmanaged.passRetained(Body(run)).toOpaque()
+    let result = pthread_create(
+      &id, nil,
+      { place in
+        Unmanaged<Body>.fromOpaque(place!).takeRetainedValue().run()
+        return nil
+      }, body)
+    guard result == 0 else { stop("pthread_create: \(result)") }
+  }
+
+  func join() { pthread_join(id, nil) }
+}
