@@ -89,7 +89,10 @@ extension Node {
   @inline(__always) mutating func execute(
     _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer
   ) {
-    if let cluster { return executeInCluster(spec, session, cluster) }
+    if let cluster {
+      if readsAtOnce(spec, cluster) { return call(spec.pointee.command, session) }
+      return executeInCluster(spec, session, cluster)
+    }
     guard spec.pointee.flags.contains(.write), !inTransaction, let database else {
       return call(spec.pointee.command, session)
     }

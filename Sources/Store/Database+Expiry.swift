@@ -4,11 +4,13 @@ import Base
 /// by a logged delete.
 extension Database {
   /// The earliest expiry in Unix milliseconds; `Change.noExpiry` when nothing expires.
-  public var nextExpiry: Int64 { keyspace.heap.earliestExpiry }
+  public var nextExpiry: Int64 {
+    mutating get { keyspace.heap.earliestExpiry }
+  }
 
   /// True when `key` is present but expired: `expireIfDue` would remove it.
   public func isDue(_ key: UnsafeRawBufferPointer) -> Bool {
-    guard nextExpiry <= clockMillis else { return false }
+    guard keyspace.heap.earliestExpiry <= clockMillis else { return false }
     let hash = SipHash.hash13(key, key: hashKey)
     return keyspace.table.place(key, hash: hash).map { $0.entry.expiry <= clockMillis } ?? false
   }

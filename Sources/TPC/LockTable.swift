@@ -5,6 +5,7 @@ import Base
 /// A chained hash table with one node a (transaction, name), so that unlocking a transaction
 /// touches its own nodes only. The bytes of a name are those of its transaction's `Work`.
 /// Invariant: `count` nodes are in use, `waitingCount` of them belong to waiting transactions.
+@usableFromInline
 struct LockTable {
   /// What stands in the way of a transaction.
   enum Obstacle: Comparable {
@@ -44,14 +45,14 @@ struct LockTable {
   private var freeOwners: [Int32] = []
   private var hashes: [UInt64] = []
   /// Names locked or waited for.
-  private(set) var count = 0
+  @usableFromInline private(set) var count = 0
   /// Names waited for.
-  private(set) var waitingCount = 0
+  @usableFromInline private(set) var waitingCount = 0
 
   init(key: SipKey) { self.key = key }
 
   /// Names locked by prepared transactions.
-  var lockCount: Int { count - waitingCount }
+  @inlinable var lockCount: Int { count - waitingCount }
 
   // MARK: Taking
 

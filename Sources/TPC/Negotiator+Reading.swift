@@ -47,7 +47,7 @@ extension Negotiator {
   }
 
   /// Locked names, counted per transaction.
-  public var lockCount: Int { locks.lockCount }
+  @inlinable public var lockCount: Int { locks.lockCount }
 
   /// Transactions begun here and not finished.
   public var openCount: Int { openCountHeld }

@@ -20,7 +20,7 @@ public struct Negotiator: ~Copyable {
   let options: NegotiatorOptions
   var chance: Random
   var entries = EntryTable()
-  var locks: LockTable
+  @usableFromInline var locks: LockTable
   var timers = MinHeap<Timer>()
   var outbox: Outbox
   /// Transactions whose locks may have become free; looked at before the call ends.

@@ -9,6 +9,18 @@ typealias ClusterPointer = UnsafeMutablePointer<Cluster>
 // changes data runs in the open round, out of which `closeRound` makes a transaction of all
 // members.
 extension Node {
+  /// True for a command that only reads while no key at all is locked, changed by the open round or
+  /// due to expire: it costs what it costs on a node alone. `executeInCluster` would do the same,
+  /// key by key.
+  @inline(__always)
+  func readsAtOnce(_ spec: UnsafePointer<CommandSpec>, _ cluster: ClusterPointer) -> Bool {
+    guard cluster.pointee.negotiator.lockCount == 0, cluster.pointee.open == nil,
+      spec.pointee.flags.contains(.readOnly), operationID == nil,
+      let database, database.pointee.nextExpiry > database.pointee.clockMillis
+    else { return false }
+    return cluster.pointee.isConfirmed
+  }
+
   /// Runs the command at hand, or defers its unit.
   mutating func executeInCluster(
     _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
