@@ -72,7 +72,7 @@ import Testing
         _ = worlds.plain.database.expireDue(limit: .max)
         _ = worlds.home.database.expireDue(limit: .max / 8) { _ in false }
         _ = worlds.away.database.expireDue(limit: .max / 8) { _ in false }
-        check(worlds, "seed \(seed) round \(round)")
+        check(&worlds, "seed \(seed) round \(round)")
       }
       _ = worlds.plain.database.step(budget: chance.below(4))
       _ = worlds.home.database.step(budget: chance.below(4))
@@ -125,7 +125,7 @@ import Testing
     }
   }
 
-  private func check(_ worlds: borrowing Worlds, _ place: String) {
+  private func check(_ worlds: inout Worlds, _ place: String) {
     let expected = worlds.plain.dump()
     for dump in [worlds.home.dump(), worlds.away.dump()] {
       // Members evict outcomes each on their own; above both horizons they know the same.

@@ -30,19 +30,19 @@ struct TestDatabase: ~Copyable {
     operation.withOperation { database.execute($0) }
   }
 
-  func get(_ key: String) -> String? {
+  mutating func get(_ key: String) -> String? {
     Array(key.utf8).withUnsafeBytes { database.find($0).map { String(bytes: $0.value) } }
   }
 
-  func version(_ key: String) -> Stamp? {
+  mutating func version(_ key: String) -> Stamp? {
     Array(key.utf8).withUnsafeBytes { database.find($0)?.version }
   }
 
-  func versionOf(_ key: String) -> Stamp? {
+  mutating func versionOf(_ key: String) -> Stamp? {
     Array(key.utf8).withUnsafeBytes { database.version(of: $0) }
   }
 
-  func expiry(_ key: String) -> Int64? {
+  mutating func expiry(_ key: String) -> Int64? {
     Array(key.utf8).withUnsafeBytes { database.find($0)?.expiry }
   }
 
