@@ -80,6 +80,12 @@
     case acceptOldEpoch = "message-of-an-old-epoch-accepted"
     /// An inquiry leaves before the asker's own record is durable.
     case inquiryUngated = "inquiry-before-own-record-is-durable"
+    /// A change of members does not wait until nothing else is prepared.
+    case joinPastLock = "joiner-admitted-past-a-lock"
+    /// What is in doubt with a removed member is aborted.
+    case removedCountsAsRefused = "removed-member-counted-as-refused"
+    /// What waited for the locks of a change of members goes on in the new epoch.
+    case epochChangesLate = "queued-prepare-granted-in-the-next-epoch"
 
     /// Those that stand in TPC.
     public static let ofAgreement: [Mutant] = [
@@ -87,7 +93,8 @@
       .attemptGivenUpUnforced, .attemptsMixed, .attemptMissing, .refusalUnforced,
       .ownVoteUngated, .acknowledgeAtAppend, .forgetByAge, .horizonUnforced,
       .restartedCoordinatorTimesOut, .queuedGrantedUnchecked, .unlockByKey,
-      .operationNotInPrepare, .acceptOldEpoch, .inquiryUngated,
+      .operationNotInPrepare, .acceptOldEpoch, .inquiryUngated, .joinPastLock,
+      .removedCountsAsRefused, .epochChangesLate,
     ]
 
     /// Those that show only where the list of members changes, which `explore` does.

@@ -32,10 +32,19 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.durable = place.pointee.log.appended
     node.durableStamp = place.pointee.lastStamp
     forced = node.durable
-    recoverCluster(place)
+    if let refusal = recoverCluster(place) {
+      stage = .stopped(.refused(refusal))
+      return
+    }
     node.control.lastSaveSeconds = now.wallMillis / 1_000
     stage = .running
     if isMember { startPeers(at: now) }
+    if isMember, let state = node.cluster?.pointee.state {
+      log(
+        .info,
+        "member \(state.ownID) of \(state.present.list.entries.count) in cluster "
+          + "\(String(state.present.clusterID, radix: 16)): \(state.present)")
+    }
     log(
       .info,
       "recovered \(place.pointee.count) keys, log through \(place.pointee.log.appended.number)")

@@ -16,6 +16,8 @@ public enum StopReason: Sendable {
   case requested
   /// The data could not be recovered.
   case unrecoverable(RecoveryError)
+  /// The directory is not that of the member that was asked for: this says what to do.
+  case refused(String)
   /// A write or force failed; nothing more was acknowledged.
   case diskFailed(DiskFault)
 }
@@ -63,6 +65,10 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var lazySince = Instant.zero
   /// This node is a member of a cluster.
   let isMember: Bool
+  /// The list of members has changed with this record.
+  var listMark: Mark?
+  /// This node is no member any more, since then.
+  var removedSince: Instant?
   /// What is to be done for the other members; reused.
   var peerEffects = PeerEffects()
   /// Everything through this mark has been forced, whatever the durability.
@@ -123,6 +129,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     #endif
     if case .stopped(let reason) = stage { return .stopped(reason) }
     takePasswords(at: now)
+    if isMember { takeNames(at: now) }
     sendLateReplies(at: now)
     if !waitsForDisk {
       resumeSessions(at: now)

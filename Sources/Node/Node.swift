@@ -65,6 +65,8 @@ struct Node: ~Copyable {
   var operationID: OperationID?
   /// Offset in `output` from which replies must wait at the gate; -1: none.
   private var gateStart = -1
+  /// Lines for the log, since the last time Host looked.
+  var lines: [(level: LogLevel, text: String)] = []
   /// Copies of values that a command moves within the table.
   var scratch = ByteBuffer()
   private var nextClientID: UInt64 = 1
@@ -82,7 +84,6 @@ struct Node: ~Copyable {
     self.now = now
     startedAt = now
     chance = Random(seed: seed)
-    if let cluster = options.cluster { peers = Peers(cluster) }
     parser = RequestParser(bulkByteCountMax: options.database.valueByteCountMax)
     control.memoryByteCountMax = options.database.memoryByteCountMax
     datagramSession = .allocate(capacity: 1)
@@ -90,7 +91,6 @@ struct Node: ~Copyable {
       to: Session(
         link: .none, clientID: 0, endpoint: Endpoint(high: 0, low: 0, port: 0), at: now.instant,
         authenticated: false))
-    if let cluster = options.cluster { joinCluster(cluster) }
   }
 
   deinit {

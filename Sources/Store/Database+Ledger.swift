@@ -10,13 +10,14 @@ import Base
 /// and a checkpoint gives the ledger before the entries. So where a checkpoint no longer shows the
 /// staged changes, its entries show what became of them.
 extension Database {
-  /// Keeps `changes` aside under `id`, with a note, in one record. What was staged under `id`
-  /// before is dropped.
+  /// Keeps `changes` aside under `id`, with a note, in one record; `others` are written by the same
+  /// one. What was staged under `id` before is dropped.
   ///
   /// Throws, and does nothing, unless `changes` are whole, may be staged, and are within the bound
   /// of a transaction: another member made them.
   public mutating func stage(
-    _ id: UnsafeRawBufferPointer, note: UnsafeRawBufferPointer, changes: UnsafeRawBufferPointer
+    _ id: UnsafeRawBufferPointer, note: UnsafeRawBufferPointer, changes: UnsafeRawBufferPointer,
+    with others: [LedgerNote] = []
   ) throws(ChangeError) -> Mark {
     prepareLedger(id)
     let version = try ChangeReader.greatestVersion(ofStaged: changes)
@@ -28,11 +29,12 @@ extension Database {
     let mark = log.appended.next
     log.body.appendStage(id: id, mark: mark, note: note, changes: changes)
     ledger.insert(id, stagedBy: mark, note: note, changes: changes)
+    write(others)
     return log.finish(lazily: true)
   }
 
   /// Applies or drops what is staged under `id`; the same record replaces its note, or removes it
-  /// when `note` is nil. If nothing is staged only the note changes.
+  /// when `note` is nil, and writes `others`. If nothing is staged only the note changes.
   ///
   /// A reader of what was applied need not wait for this record, only for the one that staged it
   /// (`lastRemoval` and the versions say so): from that one on a crash can undo the settling, but
@@ -40,10 +42,12 @@ extension Database {
   /// again.
   /// - Complexity: as the operations that the changes came from.
   public mutating func settle(
-    _ id: UnsafeRawBufferPointer, committed: Bool, note: UnsafeRawBufferPointer?
+    _ id: UnsafeRawBufferPointer, committed: Bool, note: UnsafeRawBufferPointer?,
+    with others: [LedgerNote] = []
   ) -> Mark {
     prepareLedger(id)
     guard let staged = ledger.find(id), staged.isStaged else {
+      invariant(others.isEmpty, "notes are written with what was staged")
       if let note { return self.note(id, note) }
       return unnote(id)
     }
@@ -54,6 +58,7 @@ extension Database {
     settleLedger(id, committed: committed, note: note) { database, change in
       database.applySettled(change, stagedBy: stagedBy)
     }
+    write(others)
     while dropForRoom() {}
     if horizonMillis > horizon { log.body.appendHorizon(millis: horizonMillis) }
     let mark = log.finish(lazily: true)
@@ -124,6 +129,24 @@ extension Database {
   }
 
   // MARK: Parts
+
+  /// Writes notes within the record that is begun.
+  private mutating func write(_ others: [LedgerNote]) {
+    for other in others {
+      other.key.withUnsafeBytes { key in
+        guard let bytes = other.note else {
+          guard let record = ledger.take(key) else { return }
+          invariant(!record.isStaged, "staged changes are settled, not forgotten")
+          log.body.appendUnnote(id: key)
+          return record.entry.free()
+        }
+        bytes.withUnsafeBytes {
+          log.body.appendNote(id: key, note: $0)
+          ledger.insert(key, note: $0)
+        }
+      }
+    }
+  }
 
   private func prepareLedger(_ id: UnsafeRawBufferPointer) {
     invariant(!transaction.isOpen, "the ledger is changed between transactions")

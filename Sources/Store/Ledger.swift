@@ -72,6 +72,21 @@ extension ByteBuffer {
   }
 }
 
+/// A note that is written by the record of another change; nil: it goes. Nothing is staged under
+/// its key.
+public struct LedgerNote: Hashable, Sendable {
+  /// The key.
+  public var key: [UInt8]
+  /// The bytes.
+  public var note: [UInt8]?
+
+  /// Joins the two.
+  public init(_ key: [UInt8], _ note: [UInt8]?) {
+    self.key = key
+    self.note = note
+  }
+}
+
 /// One id's part of the ledger; valid until the next mutation of the database.
 public struct LedgerRecord {
   let entry: Entry

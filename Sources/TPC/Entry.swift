@@ -45,7 +45,10 @@ struct Entry {
   /// The attempt of the stage; for `dead` the highest dead one.
   var attempt: Attempt
   var stage: Stage
+  /// Those whose word counts: members removed since are not among them.
   var participants: MemberSet
+  /// As it was begun or recorded. Invariant: it holds `participants`.
+  var recorded: MemberSet
   /// What is to be sent again or checked again: only in `queued`, `voting`, `delegated`.
   var work: Work?
   /// While queued: up to which attempt a record here says `dead`.
@@ -81,6 +84,7 @@ struct Entry {
     self.attempt = attempt
     self.stage = stage
     self.participants = participants
+    recorded = participants
     self.since = since
   }
 

@@ -39,6 +39,10 @@ public struct MemberSet: Hashable, Sendable {
   @inlinable public func contains(_ member: MemberID) -> Bool {
     member.isValid && bits & Self.bit(member) != 0
   }
+  /// Those that are in either.
+  @inlinable public func union(_ other: MemberSet) -> MemberSet {
+    MemberSet(bits: bits | other.bits)
+  }
   /// Whether it holds all of the other set.
   @inlinable public func isSuperset(of other: MemberSet) -> Bool { other.bits & ~bits == 0 }
   /// Adds one.
@@ -72,13 +76,27 @@ extension MemberSet: Sequence {
   @inlinable public func makeIterator() -> Iterator { Iterator(bits) }
 }
 
-/// The version of the member list; each change raises it by one.
-public struct Epoch: Comparable, Hashable, Sendable {
+/// The version of the member list.
+///
+/// Two counters in one number: what all members agreed on, in the low half, and forced removals, in
+/// the high half. Each change raises one of them, so a change in doubt over a forced removal ends
+/// in the same epoch wherever which of the two comes first.
+public struct Epoch: Comparable, Hashable, Sendable, CustomStringConvertible {
   /// The number.
   public var number: UInt32
   /// Wraps a number.
   @inlinable public init(_ number: UInt32) { self.number = number }
+  /// Joins the two counters.
+  @inlinable public init(agreed: UInt16, forced: UInt16) {
+    number = UInt32(forced) << 16 | UInt32(agreed)
+  }
+  /// Counts the lists that all their members agreed on, the first one included.
+  @inlinable public var agreed: UInt16 { UInt16(truncatingIfNeeded: number) }
+  /// Counts forced removals.
+  @inlinable public var forced: UInt16 { UInt16(number >> 16) }
   @inlinable public static func < (a: Epoch, b: Epoch) -> Bool { a.number < b.number }
+  /// `3`, or `3.1` after a forced removal.
+  public var description: String { forced == 0 ? "\(agreed)" : "\(agreed).\(forced)" }
 }
 
 /// The name of a transaction, given by its coordinator and never given again (rule 9).

@@ -5,14 +5,16 @@ extension Negotiator {
   /// Begins a transaction: prepares it here and asks the other participants to prepare it.
   ///
   /// `participants` nil: all members. One that is not this member alone: one phase (rule 4).
-  /// Several: this member is one of them. `age` is a fresh hybrid stamp.
+  /// Several: this member is one of them. `guest` takes part as well, though it is not a member
+  /// yet: the work makes it one. `age` is a fresh hybrid stamp.
   public mutating func begin<R: Resource & ~Copyable>(
-    _ work: Work, among participants: MemberSet? = nil, age: Stamp, deadline: Instant,
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
+    _ work: Work, among participants: MemberSet? = nil, admitting guest: MemberID? = nil,
+    age: Stamp, deadline: Instant, at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) -> Beginning {
-    let participants = participants ?? members
+    var participants = participants ?? members
+    if let guest { participants.insert(guest) }
     invariant(
-      members.isSuperset(of: participants)
+      (guest != nil || members.isSuperset(of: participants))
         && (participants.contains(member) || participants.count == 1),
       "participants \(participants.map(\.number)) are members, the coordinator among them")
     guard isReady else { return .notReady }
@@ -63,12 +65,28 @@ extension Negotiator {
     settle(at: now, &resource, &effects)
   }
 
+  /// Gives a transaction up that was begun here and is not decided; `Effect.aborted` follows. While
+  /// the coordinator runs it may abort at any moment (rule 2); after a restart it may not.
+  public mutating func withdraw<R: Resource & ~Copyable>(
+    _ id: TransactionID, at now: Instant, _ resource: inout R, _ effects: inout Effects
+  ) {
+    guard let slot = entries.find(id), id.node == member else { return }
+    switch entries[slot].stage {
+    case .voting, .pausing, .renewing:
+      abortFinally(slot, .abandoned, at: now, &resource, &effects)
+      settle(at: now, &resource, &effects)
+    case .dying: entries[slot].reason = .abandoned
+    default: break
+    }
+  }
+
   /// Locks and stages an attempt here and sends its prepares. `entry` is stored only if it starts.
   private mutating func prepareHere<R: Resource & ~Copyable>(
     _ entry: Entry, _ work: Work, at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) -> Beginning {
     var entry = entry
-    guard locks.obstacle(to: entry.id, work) == .none else { return .conflict }
+    guard locks.obstacle(to: entry.id, work) == .none, !remembersFormer(of: entry.participants)
+    else { return .conflict }
     let names = work.withoutBody
     write(.prepared, entry.attempt, entry.participants, names: names)
     let verdict = work.withBody { body in
@@ -213,6 +231,7 @@ extension Negotiator {
     effects.list.append(.committed(entry.id))
     begin(.settling, slot)
     entries[slot].heard = MemberSet([member])
+    enterEpochOfChange(slot, at: now, &resource, &effects)
     sendDecision(.committed, slot)
     schedule(slot, at: now + options.resend)
     finishIfSettled(slot, at: now, &resource, &effects)
@@ -249,6 +268,9 @@ extension Negotiator {
     guard let slot = entries.find(id), entries[slot].stage == .dying,
       entries[slot].attempt == attempt
     else { return }
+    guard entries[slot].reason.isRetried else {
+      return abortFinally(slot, entries[slot].reason, at: now, &resource, &effects)
+    }
     sendDecision(.dead, slot)
     let doublings = min(UInt64(attempt.number - 1), 16)
     let pause = min(options.retryMax.nanos, options.retry.nanos << doublings)
@@ -287,7 +309,7 @@ extension Negotiator {
     begin(.telling, slot)
     sendDecision(.aborted, slot)
     schedule(slot, at: now + options.resend)
-    if entries[slot].participants.count <= 1 {
+    if !hasWitness(slot) {
       finishAborted(slot, at: now, &resource, &effects)
     }
   }
@@ -306,9 +328,16 @@ extension Negotiator {
     case (.committed, .settling):
       entries[slot].heard.insert(peer)
       finishIfSettled(slot, at: now, &resource, &effects)
-    case (.aborted, .telling): finishAborted(slot, at: now, &resource, &effects)
+    case (.aborted, .telling) where members.contains(peer):
+      finishAborted(slot, at: now, &resource, &effects)
     default: break
     }
+  }
+
+  /// Rule 2: who keeps an abort besides the coordinator is a member; a guest that is not admitted
+  /// after all forgets everything.
+  func hasWitness(_ slot: Int) -> Bool {
+    entries[slot].participants.intersection(members).count > 1
   }
 
   /// Rule 7: a commit is kept until every participant has it durably.

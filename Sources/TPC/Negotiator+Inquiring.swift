@@ -138,7 +138,7 @@ extension Negotiator {
     }
     guard entries[slot].stage == .prepared || entries[slot].stage == .asking else { return }
     switch word {
-    case .committed: learnCommit(slot, attempt, from: peer, &resource, &effects)
+    case .committed: learnCommit(slot, attempt, from: peer, at: now, &resource, &effects)
     case .dead, .aborted:
       learnAbort(slot, attempt, isFinal: word == .aborted, from: peer, &resource, &effects)
     case .prepared:
@@ -146,7 +146,7 @@ extension Negotiator {
       guard isPrepared(entries[slot], for: attempt) else { return }
       entries[slot].heard.insert(peer)
       if entries[slot].stage == .asking, haveAllAnswered(slot) {
-        learnCommit(slot, entries[slot].attempt, from: peer, &resource, &effects)
+        learnCommit(slot, entries[slot].attempt, from: peer, at: now, &resource, &effects)
       }
     }
   }
@@ -206,7 +206,7 @@ extension Negotiator {
     if entries[slot].id.node == member {
       decideCommit(slot, at: now, &resource, &effects)
     } else {
-      learnCommit(slot, entries[slot].attempt, from: member, &resource, &effects)
+      learnCommit(slot, entries[slot].attempt, from: member, at: now, &resource, &effects)
     }
   }
 }

@@ -20,7 +20,8 @@ extension Negotiator {
     // A no of one phase is a durable refusal: what was committed alone is said in any epoch.
     if isOnePhase, answerKnown(entry, &effects) { return }
     guard isOfThisEpoch(header) else {
-      if !isOnePhase { refuse(entry, .epoch, &effects) }
+      // Who is ahead of us says it again until we have come so far.
+      if !isOnePhase, header.epoch < epoch { refuse(entry, .epoch, &effects) }
       return
     }
     if answerKnown(entry, &effects) { return }
@@ -31,6 +32,7 @@ extension Negotiator {
       if !isOnePhase { refuse(entry, .noSpace, &effects) }
       return
     }
+    guard isOnePhase || !remembersFormer(of: participants) else { return }
     endLower(entry)
     consider(entry, work, at: now, &resource, &effects)
   }
@@ -107,6 +109,7 @@ extension Negotiator {
     case .no(let reason, let detail):
       entry.result = detail
       decline(entry, reason, &resource, &effects)
+    case .later: decline(entry, nil, &resource, &effects)
     case .yes(let result):
       entry.stage = .prepared
       entry.since = now
@@ -126,16 +129,16 @@ extension Negotiator {
     }
   }
 
-  /// A no. What a lower attempt had staged goes.
+  /// A no; without a reason nothing is said. What a lower attempt had staged goes.
   private mutating func decline<R: Resource & ~Copyable>(
-    _ entry: Entry, _ reason: Reason, _ resource: inout R, _ effects: inout Effects
+    _ entry: Entry, _ reason: Reason?, _ resource: inout R, _ effects: inout Effects
   ) {
     if entry.isOnePhase {
-      refuseAlone(entry, reason, &resource, &effects)
+      if let reason { refuseAlone(entry, reason, &resource, &effects) }
       return
     }
     let lower = drop(entry, &resource)
-    refuse(entry, reason, &effects)
+    if let reason { refuse(entry, reason, &effects) }
     guard let slot = entries.find(entry.id) else { return }
     let dead = max(lower, entry.lower)
     if dead == .none {
@@ -240,7 +243,7 @@ extension Negotiator {
       return
     }
     switch word {
-    case .committed: learnCommit(slot, attempt, from: peer, &resource, &effects)
+    case .committed: learnCommit(slot, attempt, from: peer, at: now, &resource, &effects)
     case .dead, .aborted, .prepared:
       learnAbort(slot, attempt, isFinal: word == .aborted, from: peer, &resource, &effects)
     }
@@ -267,7 +270,7 @@ extension Negotiator {
 
   /// Applies what is staged. Lazy: who loses this record asks again (rule 1).
   mutating func learnCommit<R: Resource & ~Copyable>(
-    _ slot: Int, _ attempt: Attempt, from peer: MemberID, _ resource: inout R,
+    _ slot: Int, _ attempt: Attempt, from peer: MemberID, at now: Instant, _ resource: inout R,
     _ effects: inout Effects
   ) {
     let entry = entries[slot]
@@ -279,6 +282,7 @@ extension Negotiator {
       scratch.withUnsafeBytes { resource.commit(entry.id, record: $0) }
       unlock(slot)
       rest(slot, .committed)
+      enterEpochOfChange(slot, at: now, &resource, &effects)
       acknowledge(entry, .committed, &effects)
     default: counters.contradictions += 1
     }

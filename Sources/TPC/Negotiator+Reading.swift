@@ -55,6 +55,14 @@ extension Negotiator {
   /// Transactions of all coordinators known here, finished ones not yet forgotten included.
   public var knownCount: Int { entries.count }
 
+  /// Commits of transactions begun here that the member has not acknowledged as durable yet.
+  public func unacknowledgedCount(of member: MemberID) -> Int {
+    entries.slots.count {
+      $0.isUsed && $0.stage == .settling && $0.participants.contains(member)
+        && !$0.heard.contains(member)
+    }
+  }
+
   /// True once `begin` may give out ids.
   public var isReady: Bool { nextCounter < durableCeiling }
 

@@ -37,15 +37,24 @@ extension Negotiator {
     _ = add(entry)
   }
 
+  /// Gives no counter below `counter`: for who begins anew under an id that may have been in use.
+  /// Before `finishRecovery`.
+  public mutating func raiseCounters(to counter: UInt64) { ceiling = max(ceiling, counter) }
+
   /// Locks what is undecided, reserves counters and begins to ask about what is in doubt. Effects
   /// about own transactions of earlier runs follow like those of this one.
+  ///
+  /// `guest` is who becomes a member by a change that is among what is undecided.
   public mutating func finishRecovery<R: Resource & ~Copyable>(
-    at now: Instant, _ resource: inout R, _ effects: inout Effects
+    admitting guest: MemberID? = nil, at now: Instant, _ resource: inout R,
+    _ effects: inout Effects
   ) {
     let slots = entries.sorted { _ in true }
+    var parties = members
+    if let guest { parties.insert(guest) }
     for slot in slots {
       entries[slot].since = now
-      restrictToMembers(slot)
+      entries[slot].participants = entries[slot].participants.intersection(parties)
       relock(slot)
     }
     begun = slots.map { entries[$0].id }.filter { $0.node == member }

@@ -125,7 +125,8 @@ public struct Negotiator: ~Copyable {
       counters.malformed += 1
       return
     }
-    guard members.contains(sender) else {
+    let isMember = members.contains(sender)
+    guard isMember || isGuest(sender) else {
       counters.strangers += 1
       return
     }
@@ -139,7 +140,8 @@ public struct Negotiator: ~Copyable {
       counters.itemsReceived += 1
       take(item, header, at: now, &resource, &effects)
     }
-    hear(mark: header.lowWater, of: sender, at: now, &resource, &effects)
+    // The mark of who is not a member yet may be that of its former life's transactions.
+    if isMember { hear(mark: header.lowWater, of: sender, at: now, &resource, &effects) }
     settle(at: now, &resource, &effects)
   }
 

@@ -35,9 +35,19 @@ public protocol Resource: ~Copyable {
   /// The bytes of the `.yes` with which the staged work of `id` was prepared, for a vote that is
   /// repeated after a restart. Resources whose votes carry nothing leave it as it is.
   func result(of id: TransactionID) -> [UInt8]
+
+  /// The member list that the last `commit` put in force, with its epoch; nil when it was no change
+  /// of members. Asked once after each commit: from then on the negotiator is in that epoch.
+  ///
+  /// The work of such a change locks for writing what every other work locks for reading, so
+  /// nothing is prepared beside it.
+  mutating func takeMembers() -> (members: MemberSet, epoch: Epoch)?
 }
 
 extension Resource where Self: ~Copyable {
   /// Nothing.
   public func result(of id: TransactionID) -> [UInt8] { [] }
+
+  /// Nil.
+  public mutating func takeMembers() -> (members: MemberSet, epoch: Epoch)? { nil }
 }

@@ -31,4 +31,7 @@ public enum Verdict: Sendable, Equatable {
   case yes([UInt8])
   /// It cannot be done, and nothing was changed; the bytes go to the coordinator with the reason.
   case no(Reason, [UInt8] = [])
+  /// It cannot be said yet, and nothing was changed: as if the prepare had not come. The
+  /// coordinator sends it again.
+  case later
 }

@@ -52,13 +52,13 @@ public struct OpenServer: ~Copyable {
   /// Links between members carry the largest transaction, and from strangers no more than a hello.
   private static func sockets(_ options: ServerOptions) -> SocketOptions {
     var sockets = options.sockets
-    guard let cluster = options.node.cluster else { return sockets }
+    guard options.node.cluster != nil else { return sockets }
     sockets.peersUseDatagrams = sockets.acceptsDatagrams && !sockets.acceptsStreams
     sockets.strangerMessageByteCountMax = Peers.strangerMessageByteCountMax
     // A transaction names its keys once more, to lock them.
     let transaction = options.node.database.transactionByteCountMax
     sockets.messageByteCountMax = 2 * transaction + (1 << 20)
-    sockets.datagrams.peerCountMax = 2 * cluster.members.count + Peers.strangerCountMax
+    sockets.datagrams.peerCountMax = 2 * MemberList.memberCountMax + Peers.strangerCountMax
     sockets.peerConnectionCountMax = sockets.peersUseDatagrams ? 0 : sockets.datagrams.peerCountMax
     return sockets
   }
@@ -71,6 +71,7 @@ public struct OpenServer: ~Copyable {
     node.connectionCountMax = link.options.connectionCountMax
     node.port = link.port
     node.processID = getpid()
+    node.cluster?.resolver = MemberNames(wake: link.waker)
     var disk = DiskOptions()
     disk.fillsAhead = node.durability == .always
     disk.bypassesCache = node.durability != .always

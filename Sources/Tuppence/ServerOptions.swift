@@ -33,7 +33,8 @@ public struct ServerOptions: Sendable {
     let cluster = try ClusterOptions(ownID: id, list: list, authenticator: authenticator)
     self.init(dataDirectory: dataDirectory)
     node.cluster = cluster
-    sockets.addresses = cluster.members.filter { $0.id == id }.map { ListenAddress($0.endpoint) }
+    sockets.addresses = cluster.members.filter { $0.id == id }.compactMap(\.endpoint)
+      .map { ListenAddress($0) }
   }
 }
 
@@ -41,13 +42,16 @@ extension ClusterOptions {
   /// What the name of the cluster adds to its id; all clusters have this one so far.
   private static var clusterName: String { "tuppence" }
 
-  /// The cluster of a list whose names are resolved here, so this may block. `ownID` is one of the
-  /// list.
+  /// The cluster of a list whose names are resolved here, so this may block, or later, off the
+  /// loop. `ownID` is one of the list.
   public init(
-    ownID: MemberID, list: MemberList, authenticator: (any MessageAuthenticator)?
+    ownID: MemberID, list: MemberList, authenticator: (any MessageAuthenticator)?,
+    resolvesNames: Bool = true
   ) throws(OpenFailure) {
     var members: [Member] = []
-    for entry in list.entries { members.append(try Self.resolved(entry)) }
+    for entry in list.entries {
+      members.append(resolvesNames ? try Self.resolved(entry) : entry.member())
+    }
     self.init(
       ownID: ownID, members: members, clusterID: list.clusterID(name: Self.clusterName),
       nonceKey: SipKey(k0: systemRandomWord(), k1: systemRandomWord()),

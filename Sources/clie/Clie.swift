@@ -26,9 +26,10 @@ private func run(_ invocation: Invocation) throws(UsageError) -> ExitCode {
   case .lines:
     var runner = Runner(invocation, password: try password(invocation))
     return runner.runLines()
-  case .single(let operation, let key, let value, let arguments):
+  case .single(let operation, let key, let value, let removal, let arguments):
     let order = try Order(
-      operation, key: try read(key), value: try read(value), arguments: arguments)
+      operation, key: try read(key), value: try read(value), removal: removal,
+      arguments: arguments)
     var runner = Runner(invocation, password: try password(invocation))
     return runner.run(order)
   }

@@ -32,6 +32,10 @@ func renderHelp() -> String {
                                               clie -o outcome -k ID -v seal
        ping     is the server there?          clie -u -o ping
        status   how is the server?            clie --output json -o status
+       members  who is in the cluster?        clie -o members
+       remove   take a member out             clie -o remove --node 3
+                (one that is gone for ever: --force --i-have-stopped-it)
+       trace    the last protocol steps       clie -o trace 2.71
 
   Steps of a transaction, one a line:
     put KEY VALUE    update KEY VALUE    delete KEY    get KEY    incr KEY [N]

@@ -35,7 +35,8 @@ struct Invocation {
     case version
     /// Each line of standard input is an order.
     case lines
-    case single(Operation, key: Source, value: Source, arguments: [[UInt8]])
+    case single(
+      Operation, key: Source, value: Source, removal: Removal?, arguments: [[UInt8]])
   }
 
   var task: Task
@@ -56,6 +57,9 @@ extension Invocation {
       Flag("oprtn", short: "o", value: "OPERATION", help: "what to do, see below"),
       Flag("key", short: "k", value: "KEY", help: "the key"),
       Flag("val", short: "v", value: "VALUE", help: "the value"),
+      Flag("node", value: "N", help: "the member that -o remove takes out"),
+      Flag("force", help: "without asking it: it is gone for ever"),
+      Flag("i-have-stopped-it", help: "needed with --force"),
       Flag("key-stdin", help: "read the key from standard input, to its end"),
       Flag("val-stdin", help: "read the value from standard input, to its end"),
       Flag("output", value: "FORM", help: "text, json or raw (text)"),
@@ -148,7 +152,15 @@ extension Invocation {
     }
     let readsScript = operation == .txn && value == .none
     return .single(
-      operation, key: key, value: readsScript ? .standardInput : value, arguments: flags.operands)
+      operation, key: key, value: readsScript ? .standardInput : value,
+      removal: try removal(flags), arguments: flags.operands)
+  }
+
+  private static func removal(_ flags: FlagValues) throws(UsageError) -> Removal? {
+    let removal = Removal(
+      node: try flags.integer("node", in: 1...64), isForced: flags.has("force"),
+      isStopped: flags.has("i-have-stopped-it"))
+    return removal == Removal() ? nil : removal
   }
 
   private static func source(_ flags: FlagValues, _ name: String) throws(UsageError) -> Source {

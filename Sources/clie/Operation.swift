@@ -1,6 +1,7 @@
 /// What `-o` names: the four numbered operations of old, and those that came with words.
 enum Operation: String, CaseIterable {
   case update, get, delete, put, ping, list, incr, expire, txn, outcome, status, exec
+  case members, remove, trace
 
   /// Understands `0` to `3` and the words.
   init?(text: String) {
@@ -17,7 +18,7 @@ enum Operation: String, CaseIterable {
   var needsKey: Bool {
     switch self {
     case .update, .get, .delete, .put, .incr, .expire, .outcome: true
-    case .ping, .list, .txn, .status, .exec: false
+    case .ping, .list, .txn, .status, .exec, .members, .remove, .trace: false
     }
   }
 
@@ -27,8 +28,8 @@ enum Operation: String, CaseIterable {
   /// How many words may follow it on a line of standard input.
   var wordCountMax: Int {
     switch self {
-    case .ping, .status: 0
-    case .get, .delete, .list: 1
+    case .ping, .status, .members, .remove: 0
+    case .get, .delete, .list, .trace: 1
     case .update, .put, .incr, .expire, .outcome: 2
     case .txn, .exec: .max
     }

@@ -14,6 +14,11 @@ enum Order: Equatable {
   case transact([TransactionStep])
   case outcome(OperationID, seal: Bool)
   case status
+  case members
+  /// Takes a member out; `byForce` without its consent.
+  case remove(node: Int, byForce: Bool)
+  /// The last steps of the protocol, of one transaction when it is named.
+  case trace([UInt8]?)
   case execute(Command)
 
   /// The word for it, as `-o` takes it.
@@ -30,6 +35,9 @@ enum Order: Equatable {
     case .transact: .txn
     case .outcome: .outcome
     case .status: .status
+    case .members: .members
+    case .remove: .remove
+    case .trace: .trace
     case .execute: .exec
     }
   }
@@ -45,6 +53,13 @@ enum Order: Equatable {
   }
 }
 
+/// What the flags of `-o remove` say.
+struct Removal: Equatable {
+  var node: Int?
+  var isForced = false
+  var isStopped = false
+}
+
 extension Order {
   /// The largest key that a server takes.
   static let keyByteCountMax = 65_535
@@ -53,8 +68,16 @@ extension Order {
   ///
   /// For `txn` the value is the script.
   init(
-    _ operation: Operation, key: [UInt8]?, value: [UInt8]?, arguments: [[UInt8]] = []
+    _ operation: Operation, key: [UInt8]?, value: [UInt8]?, removal: Removal? = nil,
+    arguments: [[UInt8]] = []
   ) throws(UsageError) {
+    if removal != nil, operation != .remove {
+      throw UsageError("--node, --force and --i-have-stopped-it are for -o remove")
+    }
+    if operation == .trace, let id = arguments.first ?? key, arguments.count < 2 {
+      self = .trace(id)
+      return
+    }
     guard arguments.isEmpty || operation == .exec else {
       throw UsageError("unexpected argument \(Self.quoted(arguments[0]))")
     }
@@ -79,6 +102,18 @@ extension Order {
     case .txn: self = .transact(try parseTransaction(value ?? []))
     case .outcome: self = .outcome(try Self.id(key), seal: try Self.seal(value))
     case .status: self = .status
+    case .members: self = .members
+    case .trace: self = .trace(nil)
+    case .remove:
+      guard let removal, let node = removal.node else {
+        throw UsageError("remove needs --node N: clie -o remove --node 3")
+      }
+      guard removal.isForced == removal.isStopped else {
+        throw UsageError(
+          "to remove a member without asking it takes both --force and --i-have-stopped-it: it "
+            + "must never come back")
+      }
+      self = .remove(node: node, byForce: removal.isForced)
     case .exec:
       guard let command = Command(arguments: arguments), !arguments[0].isEmpty else {
         throw UsageError("exec needs a command: clie -o exec -- GET key")

@@ -8,6 +8,10 @@ enum OrderResult {
   case integer(Int64)
   case keys([[UInt8]])
   case fields([(name: String, value: String)])
+  /// A reply of names and values by turns for each member.
+  case members(Reply)
+  /// A reply of lines.
+  case lines(Reply)
   case outcome(OutcomeState)
   /// A reply for each step.
   case results([TransactionStep], [Reply])
@@ -39,12 +43,27 @@ extension OrderResult {
     case .keys(let keys): return keys.reduce(into: []) { $0 += $1 + [10] }
     case .fields(let fields):
       return fields.reduce(into: []) { $0 += Array("\($1.name): \($1.value)\n".utf8) }
+    case .members(let reply):
+      return Self.records(reply).reduce(into: []) { text, fields in
+        text += Array(fields.map { "\($0.name)=\($0.value)" }.joined(separator: " ").utf8) + [10]
+      }
+    case .lines(let reply): return Self.lines(reply)
     case .outcome(let state): return Array(state.word.utf8) + [10]
     case .results(let steps, let replies):
       return zip(steps, replies).reduce(into: []) { $0 += Self.text($1.0, $1.1) + [10] }
     case .reply(let reply):
       if raw, let bytes = reply.bytes { return bytes }
       return Self.lines(reply)
+    }
+  }
+
+  /// The members that a reply lists.
+  fileprivate static func records(_ reply: Reply) -> [[(name: String, value: String)]] {
+    (reply.elements ?? []).map { element in
+      let words = (element.elements ?? []).map { String(decoding: $0.bytes ?? [], as: UTF8.self) }
+      return stride(from: 0, to: words.count - 1, by: 2).map {
+        (name: words[$0], value: words[$0 + 1])
+      }
     }
   }
 
@@ -101,6 +120,14 @@ extension OrderResult {
     case .fields(let fields):
       json.name("status")
       json.object { Self.write(fields, to: &$0) }
+    case .members(let reply):
+      json.name("members")
+      json.array { json in
+        for fields in Self.records(reply) { json.object { Self.write(fields, to: &$0) } }
+      }
+    case .lines(let reply):
+      json.name("trace")
+      Self.write(reply, to: &json)
     case .outcome(let state):
       json.name("state")
       json.value(state.word)

@@ -108,6 +108,13 @@ struct Runner: ~Copyable {
       try client.forEachKey(matching: pattern) { keys.append($0) }
       return .keys(keys)
     case .status: return .fields(essentials(try client.info()))
+    case .members: return .members(try execute(Command("MEMBERS")))
+    case .remove(let node, let byForce):
+      let command = Command("MEMBERS", "REMOVE", String(node))
+      return .reply(
+        try execute(byForce ? Command("MEMBERS", "REMOVE", String(node), "FORCE") : command))
+    case .trace(let id):
+      return .lines(try execute(id.map { Command("TRACE", $0) } ?? Command("TRACE")))
     case .outcome(let id, let seal): return .outcome(try client.outcome(of: id, seal: seal))
     case .transact(let steps): return .results(steps, try client.transact(steps))
     case .execute(let command): return .reply(try execute(command))
@@ -134,7 +141,7 @@ extension Order {
     switch self {
     case .update, .delete, .put, .increment, .expire, .transact: true
     case .execute(let command): command.effect == .change
-    case .get, .ping, .list, .outcome, .status: false
+    case .get, .ping, .list, .outcome, .status, .members, .remove, .trace: false
     }
   }
 }

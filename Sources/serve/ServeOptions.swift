@@ -23,7 +23,7 @@ struct ServeOptions {
   var udpPlain = false
   var udpProveLoopback = false
   /// Nil: a node alone.
-  var membership: Membership?
+  var membership: MemberStart?
   var secretFile: String?
 
   /// A value is at most this, whatever `--max-value` says, as in Redis.
@@ -34,6 +34,10 @@ struct ServeOptions {
     hosts = values.texts("host")
     if hosts.contains("") { throw UsageError("--host needs an address or a name") }
     secretFile = values.text("secret-file")
+    if let directory = values.text("data") {
+      guard !directory.isEmpty else { throw UsageError("--data needs a directory") }
+      dataDirectory = directory
+    }
     try readMembership(values)
     if let port = try values.integer("port", in: 0...65_535) { self.port = UInt16(port) }
     udp = values.has("udp")
@@ -43,17 +47,13 @@ struct ServeOptions {
     udpProveLoopback = values.has("udp-prove-loopback")
     passwordFile = values.text("password-file")
     logFile = values.text("log-file")
-    if let directory = values.text("data") {
-      guard !directory.isEmpty else { throw UsageError("--data needs a directory") }
-      dataDirectory = directory
-    }
     try readWords(values)
     try readBounds(values)
   }
 
   /// A member listens where the others look for it, unless it is told otherwise.
   private mutating func readMembership(_ values: FlagValues) throws(UsageError) {
-    membership = try Membership(values)
+    membership = try MemberStart(values, directory: dataDirectory)
     guard let own = membership?.own else { return }
     port = own.port
     if hosts.isEmpty { hosts = ["localhost", own.host] }
@@ -127,11 +127,14 @@ struct ServeOptions {
         "password-file", value: "FILE",
         help: "file whose first line is a crypt(3) hash; clients must AUTH\n"
           + "(make one with: openssl passwd -6)"),
-      Flag("id", value: "N", help: "which member of the cluster this process is"),
+      Flag(
+        "id", value: "N",
+        help: "which member of the cluster this process is, at its first start;\n"
+          + "later the directory knows"),
       Flag(
         "cluster", value: "LIST",
-        help: "all members as 1=HOST:PORT,2=HOST:PORT,...; the same list for\n"
-          + "each of them. They talk over UDP with -u alone, otherwise TCP"),
+        help: "all members at the first start, as 1=HOST:PORT,2=HOST:PORT,...;\n"
+          + "the same list for each. They talk over UDP with -u alone,\notherwise TCP"),
       Flag(
         "secret-file", value: "FILE",
         help: "the cluster's secret, the same for all members; needed unless\n"

@@ -33,12 +33,14 @@ struct Server {
     signals.start(wake: wake) { [log] in
       if let problem = log.reopen() { log.line(.error, problem) }
     }
-    return try end(turn(&host))
+    return try end(try turn(&host))
   }
 
   // MARK: The loop
 
-  private func turn(_ host: inout Host<SocketTransport, ThreadedDisk>) -> StopReason {
+  private func turn(
+    _ host: inout Host<SocketTransport, ThreadedDisk>
+  ) throws(Failure) -> StopReason {
     let begin = systemInstant()
     var progress = Progress(from: begin)
     var isLoading = true
@@ -51,6 +53,9 @@ struct Server {
         guard isLoading else { continue }
         isLoading = false
         progress.clear()
+        if let own = options.membership?.own {
+          try MemberFile.write(own, in: options.dataDirectory)
+        }
         log.notice("ready after \((systemInstant() - begin).millis) ms")
       case .stopped(let reason):
         progress.clear()
@@ -69,6 +74,8 @@ struct Server {
         .disk,
         "\(describe(fault, in: options.dataDirectory)); nothing was acknowledged since. The next "
           + "start reads what is really there")
+    case .refused(let sentence):
+      throw Failure(.configuration, "\(options.dataDirectory): \(sentence)")
     case .unrecoverable(let error): throw Failure(error, directory: options.dataDirectory)
     }
   }
@@ -137,10 +144,7 @@ struct Server {
     if let cluster {
       let medium = link.options.peersUseDatagrams ? "UDP" : "TCP"
       let secret = cluster.authenticator == nil ? "without a secret" : "with a secret"
-      log.notice(
-        "member \(cluster.ownID) of \(cluster.members.count) in cluster "
-          + "\(String(cluster.clusterID, radix: 16)), over \(medium), \(secret): "
-          + cluster.members.map { "\($0.id)=\($0.address)" }.joined(separator: ","))
+      log.notice("a member of a cluster, over \(medium), \(secret)")
     }
     switch options.durability {
     case .always: break

@@ -15,7 +15,7 @@ import Testing
 
   /// The order that a command line amounts to.
   func order(_ arguments: String...) throws(UsageError) -> Order {
-    guard case .single(let operation, let key, let value, let rest) = try read(arguments).task
+    guard case .single(let operation, let key, let value, _, let rest) = try read(arguments).task
     else { throw UsageError("no single order") }
     func bytes(_ source: Source) -> [UInt8]? {
       if case .given(let bytes) = source { bytes } else { nil }
@@ -25,7 +25,7 @@ import Testing
 
   func sentence(_ arguments: String...) -> String? {
     do throws(UsageError) {
-      guard case .single(let operation, let key, let value, let rest) = try read(arguments).task
+      guard case .single(let operation, let key, let value, _, let rest) = try read(arguments).task
       else { return nil }
       func bytes(_ source: Source) -> [UInt8]? {
         if case .given(let bytes) = source { bytes } else { nil }
@@ -81,7 +81,7 @@ import Testing
   @Test func `A value from standard input hides one in the environment`() throws {
     let invocation = try read(
       ["-o", "put", "-k", "a", "--val-stdin"], environment: ["CLIE_VAL": "x"])
-    guard case .single(_, _, let value, _) = invocation.task else { return }
+    guard case .single(_, _, let value, _, _) = invocation.task else { return }
     #expect(value == .standardInput)
   }
 

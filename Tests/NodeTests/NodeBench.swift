@@ -115,10 +115,9 @@ struct NodeBench: ~Copyable {
     host = Host(
       link: ScriptTransport(), disk: ScriptDisk(limits: options.database), options: options,
       seed: 1, passwords: nil)
-    host.node.joinCluster(
-      as: id, of: MemberSet((1...count).map { MemberID(UInt16($0)) }), epoch: Epoch(1),
-      seed: UInt64(id.number))
-    host.node.cluster!.pointee.confirmed = host.node.cluster!.pointee.negotiator.members
+    host.join(
+      as: id, of: count, seed: UInt64(id.number), options: NegotiatorOptions(),
+      patience: .seconds(5))
     _ = host.turn()
     _ = host.turn()
   }

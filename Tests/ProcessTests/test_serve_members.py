@@ -85,7 +85,8 @@ def test_three_members_find_each_other(cluster):
         for other in set(cluster.ports) - {number}:
             assert f"127.0.0.1:{cluster.ports[other]},state=reachable" in info[f"member{other}"]
     medium = "UDP" if "-u" in cluster.flags else "TCP"
-    assert f"member 1 of 3 in cluster {info['cluster_id']}, over {medium}" in cluster.runs[1].log
+    assert f"a member of a cluster, over {medium}" in cluster.runs[1].log
+    assert f"member 1 of 3 in cluster {info['cluster_id']}: epoch 1, members 1=127" in cluster.runs[1].log
 
 
 def test_a_stopped_member_is_unreachable_after_two_seconds_and_comes_back(cluster):

@@ -39,6 +39,25 @@ import Testing
     #expect(world.visible().keys.sorted() == ["b"])
   }
 
+  @Test func `notes beside staged changes come and go with the records of those`() throws {
+    var world = TestDatabase()
+    let (one, two) = (Array("one".utf8), Array("two".utf8))
+    try world.stage("t", note: "prepared", [], with: [LedgerNote(one, Array("pending".utf8))])
+    #expect(world.dump()["ledger one"] == "0 pending []")
+    world.settle(
+      "t", committed: true, note: "done",
+      with: [LedgerNote(one, nil), LedgerNote(two, Array("list".utf8))])
+    #expect(world.dump()["ledger one"] == nil && world.dump()["ledger two"] == "0 list []")
+    let records = world.takeRecords()
+    #expect(records.count == 2)
+    for count in 0...2 {
+      var copy = TestDatabase(seed: 2)
+      for record in records.prefix(count) { try copy.apply(record) }
+      #expect((copy.dump()["ledger one"] != nil) == (count == 1))
+      #expect((copy.dump()["ledger two"] != nil) == (count == 2))
+    }
+  }
+
   @Test func `a note on staged changes leaves them`() throws {
     var world = TestDatabase()
     try world.stage("t", note: "first", world.changes([.put("a", "1")]))

@@ -100,16 +100,22 @@ struct TestDatabase: ~Copyable {
   // MARK: The ledger
 
   @discardableResult
-  mutating func stage(_ id: String, note: String = "", _ changes: [UInt8]) throws -> Mark {
+  mutating func stage(
+    _ id: String, note: String = "", _ changes: [UInt8], with others: [LedgerNote] = []
+  ) throws -> Mark {
     try withBytes(id, note) { id, note in
-      try changes.withUnsafeBytes { try database.stage(id, note: note, changes: $0) }
+      try changes.withUnsafeBytes {
+        try database.stage(id, note: note, changes: $0, with: others)
+      }
     }
   }
 
   @discardableResult
-  mutating func settle(_ id: String, committed: Bool, note: String? = nil) -> Mark {
+  mutating func settle(
+    _ id: String, committed: Bool, note: String? = nil, with others: [LedgerNote] = []
+  ) -> Mark {
     withBytes(id, note ?? "") {
-      database.settle($0, committed: committed, note: note == nil ? nil : $1)
+      database.settle($0, committed: committed, note: note == nil ? nil : $1, with: others)
     }
   }
 

@@ -16,7 +16,7 @@ import Testing
   // MARK: Ids
 
   @Test func `Rule 9: no id is given out before its counter is below a durable ceiling`() {
-    var resource = ToyResource(member: MemberID(1))
+    var resource = ToyResource(member: MemberID(1), members: Self.members)
     var effects = Effects()
     var negotiator = Negotiator(
       member: MemberID(1), members: Self.members, epoch: Epoch(1), options: NegotiatorOptions(),

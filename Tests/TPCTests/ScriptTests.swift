@@ -31,6 +31,13 @@ import Testing
   @Test func `Rule 10: survivors conclude with the removed member counted as prepared`() {
     check("removal")
   }
+  @Test func `Rule 10: who joins has all that was committed, and is asked from then on`() {
+    check("join")
+  }
+  @Test func `Rule 10: a change in doubt is concluded after a removal by force`() {
+    check("join_in_doubt")
+  }
+  @Test func `Rule 10: who is removed by agreement says yes to it`() { check("agreed_removal") }
 
   /// With `TUPPENCE_REWRITE_GOLDEN` set the file is written anew.
   private func check(_ name: String) {

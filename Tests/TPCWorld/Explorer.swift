@@ -24,13 +24,16 @@ public struct Explorer {
     var usesOnePhase = false
     /// Of 100 steps: how many are about a forced removal.
     var removals = 0
+    /// Of 100 steps: how many are about an agreed change of members.
+    var changes = 0
     /// Of 100.
     var loss: Int
     /// Of 40: how many of the drawn old messages come again.
     var repeats: Int
     var patienceMillisMax: Int
 
-    /// Four kinds of run by turns: removals, deadlines, few conflicting transactions, all together.
+    /// Four kinds of run by turns: removals, deadlines, few conflicting transactions, all together;
+    /// and every fifth one is about changes of members besides.
     init(seed: UInt64, _ chance: inout Random) {
       nodeCount = chance.chance(1, in: 5) ? 2 : chance.chance(1, in: 4) ? 4 : 3
       stepCount = chance.within(30...300)
@@ -54,13 +57,19 @@ public struct Explorer {
         usesOnePhase = chance.chance(1, in: 4)
         removals = chance.chance(1, in: 4) ? 1 : 0
       }
+      guard seed % 5 == 4 else { return }
+      nodeCount = chance.within(1...3)
+      usesOnePhase = false
+      changes = chance.within(2...6)
+      removals = chance.below(4)
     }
   }
 
   public init(seed: UInt64, keepsJournal: Bool = false) {
     chance = Random(seed: seed)
     plan = Plan(seed: seed, &chance)
-    world = World(nodeCount: plan.nodeCount, keepsJournal: keepsJournal)
+    world = World(
+      nodeCount: plan.nodeCount, guestCount: plan.changes > 0 ? 1 : 0, keepsJournal: keepsJournal)
   }
 
   /// Runs; returns what was wrong.
@@ -75,7 +84,9 @@ public struct Explorer {
   }
 
   private mutating func step() {
-    let node = world.live[chance.below(world.live.count)]
+    let actors = world.actors
+    let node = actors[chance.below(actors.count)]
+    if plan.changes > 0, chance.below(100) < plan.changes { return change(at: node) }
     if chance.below(100) < plan.removals { return remove() }
     switch chance.below(100) {
     case 0..<10: begin(at: node)
@@ -106,7 +117,7 @@ public struct Explorer {
   }
 
   private mutating func begin(at node: WorldNode) {
-    guard begunCount < plan.transactionCount else { return }
+    guard begunCount < plan.transactionCount, !node.resource.isOutside else { return }
     var request = WorldNode.Request()
     if plan.usesOnePhase, chance.chance(1, in: 2) {
       let others = world.live.filter { $0 !== node && node.members.contains($0.member) }
@@ -163,14 +174,33 @@ public struct Explorer {
 
   /// One member is stopped for good; the survivors hear of it one after the other.
   private mutating func remove() {
-    guard world.nodes.count > 2 else { return }
     if world.removed.isEmpty {
-      let gone = world.nodes[chance.below(world.nodes.count)]
+      guard world.live.count > (plan.changes > 0 ? 1 : 2) else { return }
+      let live = world.live
+      let gone = live[chance.below(live.count)]
+      guard let asked = live.first(where: { $0 !== gone && $0.isUp }),
+        asked.members.contains(gone.member)
+      else { return }
       world.crash(gone, keeping: somewhere(gone))
-      world.remove(gone.member, at: world.nodes.first { $0 !== gone }!)
+      world.remove(gone.member, at: asked)
     }
-    for gone in world.removed {
-      for node in world.live where chance.chance(1, in: 2) { world.remove(gone, at: node) }
+    for node in world.actors where chance.chance(1, in: 2) { world.learnOfRemovals(node) }
+  }
+
+  /// Somebody joins at the node, or it asks another one to go.
+  private mutating func change(at node: WorldNode) {
+    guard !node.resource.isOutside else { return }
+    let patience = Interval.millis(UInt64(chance.within(1...plan.patienceMillisMax)))
+    let outside = world.nodes.filter { !world.removed.contains($0.member) && $0.resource.isOutside }
+    if let newcomer = outside.first ?? world.nodes.last, chance.chance(2, in: 3) {
+      world.join(newcomer, at: node, patience: patience)
+    } else {
+      let others = node.members.subtracting(MemberSet([node.member]))
+      guard !others.isEmpty, node.isUp else { return }
+      var request = WorldNode.Request()
+      request.dismisses = others.randomMember(&chance)
+      request.patience = patience
+      world.begin(request, at: node)
     }
   }
 }

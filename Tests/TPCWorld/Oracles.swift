@@ -5,19 +5,23 @@ import TPC
 extension World {
   /// Everybody up, no more faults: runs until nothing is left to do. Returns what is wrong then.
   public func comeToRest() {
-    for node in live { start(node) }
-    if let gone = removed.first(where: { _ in true }) {
-      for node in live { remove(gone, at: node) }
-    }
+    for node in nodes where !removed.contains(node.member) { start(node) }
     for _ in 0..<400 {
-      for node in live { force(node) }
+      for node in actors { learnOfRemovals(node) }
+      for node in actors { force(node) }
       for _ in 0..<20_000 where !network.isEmpty {
         let message = network.removeFirst()
         deliver(message)
         nodes[Int(message.to.number) - 1].isUp ? force(nodes[Int(message.to.number) - 1]) : ()
       }
       if isQuiet { break }
-      for node in live { wake(node) }
+      for node in live { start(node) }
+      for node in actors { wake(node) }
+      // By force is removed, too, who has left, stopped, and is missed by one that does not know
+      // it.
+      for gone in departed where !nodes[Int(gone.number) - 1].isUp {
+        for node in live { remove(gone, at: node) }
+      }
     }
     checkRest()
   }
@@ -42,6 +46,17 @@ extension World {
     }
     checkOutcomes()
     checkTables()
+    checkMembers()
+  }
+
+  private func checkMembers() {
+    let members = MemberSet(live.map(\.member))
+    for node in live {
+      if node.members != members { fail("member \(node.member) has another list") }
+      if node.resource.epoch != live[0].resource.epoch {
+        fail("member \(node.member) is in another epoch")
+      }
+    }
   }
 
   private func checkOutcomes() {

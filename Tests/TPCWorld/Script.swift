@@ -1,14 +1,15 @@
 import Base
 import TPC
 
-/// Whole runs as text: lines that begin with `> ` are steps, the lines below each are what followed.
+/// Whole runs as text: lines that begin with `> ` are steps, the lines below each are what
+/// followed.
 ///
 /// Steps: `begin N write K... read K... op X refuse N only N patience MS`; `deliver A-B` (all now
 /// under way from A to B; `*` for any); `lose A-B`; `repeat A-B` (what was ever under way from A to
 /// B, in order); `force N`; `crash N` (keeps what is forced) or `crash N keep K` (and K more
-/// records); `start N`; `wake N`; `remove N at M`; `unreachable N at M`; `settle` (delivers and
-/// forces until nothing is under way); `rest` (the end: all up, all is well); `show` (tables, locks,
-/// doubts, memory).
+/// records); `start N`; `wake N`; `remove N at M` (by force); `dismiss N at M` (by
+/// agreement); `join N at M`; `unreachable N at M`; `settle` (delivers and forces until nothing is
+/// under way); `rest` (the end: all up, all is well); `show` (tables, locks, doubts, memory).
 public struct Script {
   private let world: World
   private var history: [World.Message] = []
@@ -18,20 +19,25 @@ public struct Script {
   public static func run(_ text: String) -> String {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     let count = lines.first { $0.hasPrefix("nodes ") }.flatMap { Int($0.dropFirst(6)) } ?? 3
-    var script = Script(nodeCount: count)
+    let guests = lines.first { $0.hasPrefix("guests ") }.flatMap { Int($0.dropFirst(7)) } ?? 0
+    var script = Script(nodeCount: count, guestCount: guests)
     for line in lines {
       if line.hasPrefix("> ") {
         script.output.append(line)
         script.step(line.dropFirst(2).split(separator: " ").map(String.init))
         script.collect()
-      } else if line.hasPrefix("#") || line.hasPrefix("nodes ") || line.isEmpty {
+      } else if line.hasPrefix("#") || line.hasPrefix("nodes ") || line.hasPrefix("guests ")
+        || line.isEmpty
+      {
         script.output.append(line)
       }
     }
     return script.output.joined(separator: "\n")
   }
 
-  private init(nodeCount: Int) { world = World(nodeCount: nodeCount, keepsJournal: true) }
+  private init(nodeCount: Int, guestCount: Int) {
+    world = World(nodeCount: nodeCount, guestCount: guestCount, keepsJournal: true)
+  }
 
   private mutating func collect() {
     output += world.journal.map { "  " + $0 }
@@ -57,6 +63,12 @@ public struct Script {
     case "wake": world.wake(node(arguments[0]))
     case "remove": world.remove(node(arguments[0]).member, at: node(arguments[2]))
     case "unreachable": world.lose(node(arguments[0]).member, at: node(arguments[2]))
+    case "dismiss":
+      var request = WorldNode.Request()
+      request.dismisses = node(arguments[0]).member
+      report(world.begin(request, at: node(arguments[2])), arguments[2])
+    case "join":
+      report(world.join(node(arguments[0]), at: node(arguments[2])), arguments[2])
     case "settle": settle()
     case "rest": world.comeToRest()
     case "show": show()
@@ -86,9 +98,12 @@ public struct Script {
       default: output.append("  ? \(word)")
       }
     }
-    let outcome = world.begin(request, at: node(words[0]))
+    report(world.begin(request, at: node(words[0])), words[0])
+  }
+
+  private mutating func report(_ outcome: Beginning, _ number: String) {
     if case .started = outcome { return }
-    output.append("  node \(words[0]): \(outcome)")
+    output.append("  node \(number): \(outcome)")
   }
 
   private mutating func take(_ pair: String) -> [World.Message] {
@@ -106,7 +121,7 @@ public struct Script {
 
   private mutating func settle() {
     for _ in 0..<100 {
-      for node in world.live { world.force(node) }
+      for node in world.actors { world.force(node) }
       let messages = take("*-*")
       if messages.isEmpty { return }
       for message in messages { world.deliver(message) }

@@ -18,8 +18,24 @@ public struct ToyBody: Equatable {
   public var operation = OperationID.none
   /// Members that say that the work is invalid.
   public var refusedBy = MemberSet()
+  /// A change of members: who comes, who goes; `base` is the epoch in which it was begun.
+  public var admits = MemberSet()
+  public var dismisses = MemberSet()
+  public var base = Epoch(0)
 
   public init() {}
+
+  public var isChange: Bool { !admits.isEmpty || !dismisses.isEmpty }
+
+  /// What every work reads and a change of members writes.
+  private static let membersKey: UInt8 = 255
+
+  private var membersMode: LockMode {
+    #if MUTANTS
+      if Mutant.active == .joinPastLock { return .read }
+    #endif
+    return isChange ? .write : .read
+  }
 
   /// The bytes and the locks.
   public func work() -> Work {
@@ -32,10 +48,14 @@ public struct ToyBody: Equatable {
       builder.body.append(little: change.value)
       builder.body.append(little: change.version)
     }
+    withUnsafeBytes(of: Self.membersKey) { builder.add(key: $0, membersMode) }
     if operation != .none { builder.add(operation: operation) }
     builder.body.append(little: operation.high)
     builder.body.append(little: operation.low)
     builder.body.append(little: refusedBy.bits)
+    builder.body.append(little: admits.bits)
+    builder.body.append(little: dismisses.bits)
+    builder.body.append(little: base.number)
     guard let work = builder.finish() else { fatalError("a toy body is small") }
     return work
   }
@@ -46,7 +66,7 @@ public struct ToyBody: Equatable {
       defer { rest = rest.dropFirst(MemoryLayout<T>.size) }
       return rest.prefix(MemoryLayout<T>.size).reversed().reduce(0) { $0 << 8 | T($1) }
     }
-    while rest.count > 24 {
+    while rest.count > 44 {
       changes.append(
         Change(
           key: rest.removeFirst(), isWrite: rest.removeFirst() == 1,
@@ -55,5 +75,8 @@ public struct ToyBody: Equatable {
     }
     operation = OperationID(high: number(UInt64.self), low: number(UInt64.self))
     refusedBy = MemberSet(bits: number(UInt64.self))
+    admits = MemberSet(bits: number(UInt64.self))
+    dismisses = MemberSet(bits: number(UInt64.self))
+    base = Epoch(number(UInt32.self))
   }
 }

@@ -10,6 +10,17 @@ public struct ToyResource: Resource {
     case commit(TransactionID, note: [UInt8])
     case abort(TransactionID, note: [UInt8]?)
     case note([UInt8], [UInt8]?)
+    /// A member is removed by force.
+    case remove(MemberID)
+    /// All that another member holds, to begin with.
+    case install(Copy)
+  }
+
+  /// What a joiner is given.
+  public struct Copy: Equatable {
+    var table: [UInt8: Value]
+    var applied: [TransactionID]
+    var outcomes: [OperationID: TransactionID]
   }
 
   public struct Value: Equatable {
@@ -27,12 +38,28 @@ public struct ToyResource: Resource {
   public private(set) var outcomes: [OperationID: TransactionID] = [:]
   /// What was applied, in order.
   public private(set) var applied: [TransactionID] = []
+  /// The member list, as the log says.
+  public private(set) var members: MemberSet
+  public private(set) var epoch = Epoch(1)
+  /// Who was removed by force since the last agreed change.
+  private var removedSince = MemberSet()
+  private let founders: MemberSet
+  private let firstEpoch: Epoch
+  private var takesMembers = false
+  /// Set for a joiner: the attempt of which it has all that the others have. Not in the log.
+  public var completeFor: (id: TransactionID, attempt: Attempt)?
   /// The next prepare meets a conflict that is made up.
   public var hasConflict = false
   /// What must never happen and did.
   public var violations: [String] = []
 
-  public init(member: MemberID) { self.member = member }
+  public init(member: MemberID, members: MemberSet, epoch: Epoch = Epoch(1)) {
+    self.member = member
+    self.members = members
+    self.epoch = epoch
+    founders = members
+    firstEpoch = epoch
+  }
 
   // MARK: Disk
 
@@ -43,8 +70,9 @@ public struct ToyResource: Resource {
   public mutating func crash(keeping count: Int) {
     let kept = Array(log.prefix(max(count, forcedCount)))
     let found = violations
-    self = ToyResource(member: member)
+    self = ToyResource(member: member, members: founders, epoch: firstEpoch)
     for record in kept { replay(record) }
+    takesMembers = false
     violations = found
     forcedCount = kept.count
   }
@@ -62,7 +90,43 @@ public struct ToyResource: Resource {
       staged[id] = nil
       notes[Self.key(id)] = note
     case .note(let key, let note): notes[key] = note
+    case .remove(let gone):
+      members.remove(gone)
+      removedSince.insert(gone)
+      epoch = Epoch(agreed: epoch.agreed, forced: epoch.forced + 1)
+    case .install(let copy): (table, applied, outcomes) = (copy.table, copy.applied, copy.outcomes)
     }
+  }
+
+  private mutating func change(by body: ToyBody) {
+    if epoch.agreed != body.base.agreed { violations.append("a change of an old list is applied") }
+    members = members.union(body.admits.subtracting(removedSince))
+    // The last survivor of removals by force stays.
+    if members.count > 1 { members = members.subtracting(body.dismisses) }
+    epoch = Epoch(agreed: epoch.agreed + 1, forced: epoch.forced)
+    removedSince = MemberSet()
+    takesMembers = true
+  }
+
+  // MARK: Members
+
+  /// It is not in its list: it has yet to join, or has gone.
+  public var isOutside: Bool { !members.contains(member) }
+
+  /// The guest of the change that is in doubt here.
+  public var guest: MemberID? {
+    staged.values.lazy.flatMap { ToyBody($0).admits }.first { !members.contains($0) }
+  }
+
+  public mutating func remove(_ gone: MemberID) { replay(.remove(gone)) }
+
+  public var copy: Copy { Copy(table: table, applied: applied, outcomes: outcomes) }
+
+  public mutating func install(_ copy: Copy) { replay(.install(copy)) }
+
+  public mutating func takeMembers() -> (members: MemberSet, epoch: Epoch)? {
+    defer { takesMembers = false }
+    return takesMembers ? (members, epoch) : nil
   }
 
   private mutating func apply(_ id: TransactionID) {
@@ -80,6 +144,7 @@ public struct ToyResource: Resource {
       }
       if change.isWrite { table[change.key] = Value(number: change.value, version: change.version) }
     }
+    if body.isChange { change(by: body) }
     guard body.operation != .none else { return }
     if let other = outcomes[body.operation], other != id {
       violations.append("operation \(body.operation.low) done by \(other) and by \(id)")
@@ -95,6 +160,8 @@ public struct ToyResource: Resource {
   ) -> Verdict {
     let bytes = Array(body)
     let work = ToyBody(bytes)
+    if isOutside, completeFor?.id != id || completeFor?.attempt != attempt { return .later }
+    if work.isChange, work.base != epoch { return .no(.epoch) }
     if hasConflict {
       hasConflict = false
       return .no(.conflict)

@@ -58,5 +58,7 @@ extension ToyResource {
       bytes.append(note)
     }
     for id in applied { id.encode(into: &bytes) }
+    bytes.append(little: members.bits)
+    bytes.append(little: epoch.number)
   }
 }

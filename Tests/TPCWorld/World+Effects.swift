@@ -8,11 +8,24 @@ extension World {
     _ call: (inout Negotiator, Instant, inout ToyResource, inout Effects) -> Void
   ) {
     var effects = Effects()
+    let before = node.members
     call(&node.negotiator, node.now, &node.resource, &effects)
+    note(changeOf: node, since: before)
     node.negotiator.flush(stamp: Stamp(nanos: 1), &effects)
     violations += node.resource.violations
     node.resource.violations = []
     carryOut(effects, node)
+  }
+
+  /// The first member that applies a change shows what has become of it.
+  private func note(changeOf node: WorldNode, since before: MemberSet) {
+    let (come, gone) = (node.members.subtracting(before), before.subtracting(node.members))
+    if come.isEmpty, gone.isEmpty { return }
+    write(
+      "node \(node.member): members are \(node.members.map(\.number)), epoch \(node.resource.epoch)"
+    )
+    outsiders = outsiders.subtracting(come)
+    departed = departed.subtracting(come).union(gone)
   }
 
   private func carryOut(_ effects: borrowing Effects, _ node: WorldNode) {
@@ -39,7 +52,9 @@ extension World {
       case .unknown(let id):
         write("node \(node.member): outcome of \(id) unknown")
         calledUnknown.insert(id)
-      case .renew(let id, _): renewals.append(id)
+      case .renew(let id, let attempt):
+        node.attempts[id] = attempt
+        renewals.append(id)
       case .unlocked:
         renewals += node.renewing
         node.renewing = []
@@ -71,7 +86,10 @@ extension World {
     nextStamp += 1
     let work = node.body(request, version: nextStamp).work()
     var outcome = Beginning.notReady
-    run(node) { outcome = $0.renew(id, work, at: $1, &$2, &$3) }
+    run(node) {
+      outcome = $0.renew(id, work, at: $1, &$2, &$3)
+      if case .started = outcome { self.give(request, id, node.attempts[id] ?? .first, $2) }
+    }
     if outcome == .conflict { node.renewing.append(id) }
   }
 }

@@ -23,7 +23,12 @@ public final class World {
   public internal(set) var calledUnknown: Set<TransactionID> = []
   /// What each begun transaction was to do, for the oracles.
   public internal(set) var begun: [TransactionID: WorldNode.Request] = [:]
+  /// Removed by force, in order: at most one but for those that had left without being missed.
+  public internal(set) var removals: [MemberID] = []
+  /// Removed by force; gone by agreement; not members yet.
   public internal(set) var removed: MemberSet = MemberSet()
+  public internal(set) var departed: MemberSet = MemberSet()
+  public internal(set) var outsiders: MemberSet = MemberSet()
   public internal(set) var violations: [String] = []
   /// What came with votes of no.
   public internal(set) var details: [[UInt8]] = []
@@ -35,7 +40,7 @@ public final class World {
   public var effectsBeforeCrash: Int?
 
   public init(
-    nodeCount: Int, keepsJournal: Bool = false,
+    nodeCount: Int, guestCount: Int = 0, keepsJournal: Bool = false,
     configure: (inout NegotiatorOptions) -> Void = { _ in }
   ) {
     var options = NegotiatorOptions()
@@ -46,7 +51,14 @@ public final class World {
     self.keepsJournal = keepsJournal
     let members = MemberSet((1...nodeCount).map { MemberID(UInt16($0)) })
     nodes = members.map { WorldNode($0, members: members, epoch: Epoch(1), options: options) }
-    for node in nodes {
+    for number in nodeCount..<(nodeCount + guestCount) {
+      let guest = WorldNode(
+        MemberID(UInt16(number + 1)), members: members, epoch: Epoch(1), options: options)
+      guest.isUp = false
+      outsiders.insert(guest.member)
+      nodes.append(guest)
+    }
+    for node in nodes where node.isUp {
       run(node) { $0.finishRecovery(at: $1, &$2, &$3) }
       force(node)
     }
@@ -58,7 +70,10 @@ public final class World {
     told = other.told
     calledUnknown = other.calledUnknown
     begun = other.begun
+    removals = other.removals
     removed = other.removed
+    departed = other.departed
+    outsiders = other.outsiders
     violations = other.violations
     details = other.details
     keepsJournal = other.keepsJournal
@@ -67,7 +82,15 @@ public final class World {
   }
 
   public func node(_ number: Int) -> WorldNode { nodes[number - 1] }
-  public var live: [WorldNode] { nodes.filter { !removed.contains($0.member) } }
+  /// The members.
+  public var live: [WorldNode] {
+    let gone = removed.union(departed).union(outsiders)
+    return nodes.filter { !gone.contains($0.member) }
+  }
+  /// Those that may take a step: also who has yet to learn that it has joined or gone.
+  public var actors: [WorldNode] {
+    nodes.filter { !removed.contains($0.member) && (!outsiders.contains($0.member) || $0.isUp) }
+  }
 
   func write(_ line: @autoclosure () -> String) {
     if keepsJournal { journal.append(line()) }
@@ -86,15 +109,55 @@ public final class World {
     // The effects may tell of the outcome at once: the session must be known before them.
     run(node) { negotiator, now, resource, effects in
       outcome = negotiator.begin(
-        work, among: request.participants, age: stamp, deadline: now + request.patience, at: now,
-        &resource, &effects)
+        work, among: request.participants, admitting: request.admits, age: stamp,
+        deadline: now + request.patience, at: now, &resource, &effects)
       if case .started(let id) = outcome {
+        self.give(request, id, .first, resource)
         node.sessions[id] = request
         self.begun[id] = request
         self.write("node \(node.member): begins \(id)")
       }
     }
     return outcome
+  }
+
+  /// A node that is no member asks `donor` to be made one; it gets a copy of what is there when the
+  /// change is prepared. Nothing happens to one that is in doubt about an earlier change.
+  @discardableResult
+  public func join(
+    _ newcomer: WorldNode, at donor: WorldNode, patience: Interval = .seconds(5)
+  ) -> Beginning {
+    guard donor.isUp, !departed.contains(donor.member), !donor.members.contains(newcomer.member),
+      newcomer.resource.staged.isEmpty,
+      departed.contains(newcomer.member) || outsiders.contains(newcomer.member)
+    else { return .notReady }
+    write("node \(newcomer.member): asks node \(donor.member) to join")
+    departed.remove(newcomer.member)
+    outsiders.insert(newcomer.member)
+    enter(newcomer, by: donor)
+    var request = WorldNode.Request()
+    request.admits = newcomer.member
+    request.patience = patience
+    return begin(request, at: donor)
+  }
+
+  /// Begins a life that knows nothing but the list of `donor`.
+  private func enter(_ newcomer: WorldNode, by donor: WorldNode) {
+    nextStamp += 1
+    newcomer.prepareToJoin(donor, counter: nextStamp << 16)
+    run(newcomer) { $0.finishRecovery(at: $1, &$2, &$3) }
+    force(newcomer)
+  }
+
+  /// The last part of the copy: what is here when an attempt is prepared.
+  func give(
+    _ request: WorldNode.Request, _ id: TransactionID, _ attempt: Attempt, _ resource: ToyResource
+  ) {
+    guard let guest = request.admits.map({ nodes[Int($0.number) - 1] }), guest.isUp,
+      guest.resource.isOutside, guest.resource.staged.isEmpty || guest.resource.staged[id] != nil
+    else { return }
+    guest.resource.install(resource.copy)
+    guest.resource.completeFor = (id, attempt)
   }
 
   /// A message arrives; it stays wherever else it is.
@@ -144,11 +207,14 @@ public final class World {
 
   public func start(_ node: WorldNode) {
     guard !node.isUp else { return }
+    if node.resource.isOutside, node.resource.staged.isEmpty {
+      // Who had not come to prepare when it stopped begins anew; who has gone stays away.
+      guard outsiders.contains(node.member), let donor = live.first else { return }
+      return enter(node, by: donor)
+    }
     write("node \(node.member): starts")
     node.isUp = true
-    node.negotiator = Negotiator(
-      member: node.member, members: node.members, epoch: node.epoch, options: node.options,
-      seed: 1)
+    node.negotiator = node.makeNegotiator()
     for (key, note) in node.resource.notes.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) })
     {
       let isOurs = key.withUnsafeBytes { key in
@@ -156,7 +222,8 @@ public final class World {
       }
       if !isOurs { violations.append("a note of member \(node.member) is not understood") }
     }
-    run(node) { $0.finishRecovery(at: $1, &$2, &$3) }
+    let guest = node.resource.guest
+    run(node) { $0.finishRecovery(admitting: guest, at: $1, &$2, &$3) }
   }
 
   /// `node` loses its link to another member, and does what is due then.
@@ -169,13 +236,25 @@ public final class World {
 
   /// The operator's word that a stopped member is gone: counts from now on at this survivor.
   public func remove(_ gone: MemberID, at node: WorldNode) {
-    guard node.members.contains(gone) else { return }
-    write("node \(node.member): node \(gone) is removed")
-    node.members.remove(gone)
-    node.epoch = Epoch(node.epoch.number + 1)
+    learnOfRemovals(node)
+    guard node.isUp, node.members.contains(gone) || node.resource.guest == gone else { return }
+    removals.append(gone)
     removed.insert(gone)
-    guard node.isUp else { return }
-    let (members, epoch) = (node.members, node.epoch)
-    run(node) { $0.setMembers(members, epoch: epoch, at: $1, &$2, &$3) }
+    learnOfRemovals(node)
+  }
+
+  /// A survivor tells this one of removals by force.
+  public func learnOfRemovals(_ node: WorldNode) {
+    while node.isUp, Int(node.resource.epoch.forced) < removals.count {
+      let gone = removals[Int(node.resource.epoch.forced)]
+      write("node \(node.member): node \(gone) is removed")
+      node.resource.remove(gone)
+      let (members, epoch) = (node.members, node.resource.epoch)
+      run(node) {
+        $0.setMembers(
+          members.union(MemberSet([node.member])), removing: MemberSet([gone]), epoch: epoch,
+          at: $1, &$2, &$3)
+      }
+    }
   }
 }

@@ -18,29 +18,26 @@ public final class WorldNode {
   public var negotiator: Negotiator
   public var isUp = true
   public var now = Instant.zero
-  public var members: MemberSet
-  public var epoch: Epoch
   var held: [Held] = []
   /// The requests whose transactions the owner of this run may be asked to renew.
   var sessions: [TransactionID: Request] = [:]
+  /// Which attempt was asked for last.
+  var attempts: [TransactionID: Attempt] = [:]
   /// Asked to renew, but a name is locked here.
   var renewing: [TransactionID] = []
   let options: NegotiatorOptions
 
   init(_ member: MemberID, members: MemberSet, epoch: Epoch, options: NegotiatorOptions) {
     self.member = member
-    self.members = members
-    self.epoch = epoch
     self.options = options
-    resource = ToyResource(member: member)
+    resource = ToyResource(member: member, members: members, epoch: epoch)
     negotiator = Negotiator(
-      member: member, members: members, epoch: epoch, options: options, seed: 1)
+      member: member, members: members.union(MemberSet([member])), epoch: epoch,
+      options: options, seed: 1)
   }
 
   init(copying other: WorldNode) {
     member = other.member
-    members = other.members
-    epoch = other.epoch
     options = other.options
     resource = other.resource
     negotiator = Negotiator(copying: other.negotiator)
@@ -49,6 +46,27 @@ public final class WorldNode {
     held = other.held
     sessions = other.sessions
     renewing = other.renewing
+  }
+
+  public var members: MemberSet { resource.members }
+
+  /// A life that begins with nothing, to join those of `donor`. Its counters are above all that
+  /// were ever given out under its id.
+  func prepareToJoin(_ donor: WorldNode, counter: UInt64) {
+    resource = ToyResource(
+      member: member, members: donor.members, epoch: donor.resource.epoch)
+    negotiator = makeNegotiator()
+    negotiator.raiseCounters(to: counter)
+    isUp = true
+    held = []
+    sessions = [:]
+    renewing = []
+  }
+
+  func makeNegotiator() -> Negotiator {
+    Negotiator(
+      member: member, members: members.union(MemberSet([member])), epoch: resource.epoch,
+      options: options, seed: 1)
   }
 
   /// What the client asked for.
@@ -60,6 +78,9 @@ public final class WorldNode {
     /// Nil: all members.
     public var participants: MemberSet?
     public var patience = Interval.seconds(5)
+    /// A change of members.
+    public var admits: MemberID?
+    public var dismisses: MemberID?
     public init() {}
   }
 
@@ -68,6 +89,9 @@ public final class WorldNode {
     var body = ToyBody()
     body.operation = request.operation
     body.refusedBy = request.refusedBy
+    if let admitted = request.admits { body.admits.insert(admitted) }
+    if let dismissed = request.dismisses { body.dismisses.insert(dismissed) }
+    if body.isChange { body.base = resource.epoch }
     for key in request.reads {
       let seen = resource.table[key, default: ToyResource.Value()]
       body.changes.append(

@@ -10,6 +10,8 @@ import TPC
 struct Cluster: ~Copyable {
   /// The two-phase commit of this member.
   var negotiator: Negotiator
+  /// The list of members, and what is being done to it.
+  let state: MembershipState
   /// What the negotiator wants done; reused.
   var effects = Effects()
   /// The round that this turn's commands run in.
@@ -41,6 +43,8 @@ struct Cluster: ~Copyable {
   var tickets: [(mark: Mark, ticket: Ticket)] = []
   /// Members that have confirmed the membership since this one started.
   var confirmed = MemberSet()
+  /// What was in doubt when a member was removed by force, and is not decided yet.
+  var doubtful: Set<TransactionID> = []
   var roundNumber: UInt64 = 0
   let hashKey: SipKey
   /// What a message to a member may hold; told by Host.
@@ -66,6 +70,8 @@ struct Cluster: ~Copyable {
   static var roundUnitCountMax: Int { 4_096 }
   /// How long a command waits for a key, and a round for its decision, before its client is told.
   var patience = Interval.seconds(5)
+  /// How long a joiner may take for the last part of its copy.
+  static var patienceForJoiner: Interval { .seconds(30) }
   /// Requests over UDP that wait at once, and their bytes.
   static var blockedRequestCountMax: Int { 10_000 }
   static var blockedByteCountMax: Int { 64 << 20 }

@@ -1,16 +1,16 @@
 public import Base
+public import NetKit
 public import TPC
 
 /// What one member is told about its cluster at its start.
 public struct ClusterOptions: Sendable {
-  /// The member that this process is.
-  public let ownID: MemberID
-  /// All members, this one included, by rising id.
+  /// The member that this process is; nil: what its directory says.
+  public let ownID: MemberID?
+  /// All members that the cluster begins with, this one included, by rising id; none: those that
+  /// the directory names.
   public let members: [Member]
   /// What keeps this cluster apart from others; see `MemberList.clusterID`.
   public let clusterID: UInt64
-  /// The number of the member list.
-  public var epoch = Epoch(1)
   /// Proves and checks the cluster's secret; nil: there is none, and peers are on loopback only.
   public var authenticator: (any MessageAuthenticator)?
   /// Nonces, the incarnation and the jitter of this run are made from it: from the kernel, another
@@ -24,14 +24,18 @@ public struct ClusterOptions: Sendable {
   /// Bytes waiting to be written to one member above which further messages are dropped, as for one
   /// that cannot be reached.
   public var outputByteCountMax = 192 << 20
+  /// Resolves names; nil: there are none but numeric ones.
+  public var resolver: (any NameResolver)?
 
-  /// `members` holds one of `ownID`.
+  /// A first start: `members` holds one of `ownID`.
   public init(
-    ownID: MemberID, members: [Member], clusterID: UInt64, nonceKey: SipKey,
+    ownID: MemberID?, members: [Member], clusterID: UInt64, nonceKey: SipKey,
     authenticator: (any MessageAuthenticator)?
   ) {
     let members = members.sorted { $0.id < $1.id }
-    invariant(members.contains { $0.id == ownID }, "this process is a member of its cluster")
+    invariant(
+      members.isEmpty || members.contains { $0.id == ownID },
+      "this process is a member of its cluster")
     invariant(members.count <= MemberList.memberCountMax, "a cluster has at most 64 members")
     self.ownID = ownID
     self.members = members
@@ -39,6 +43,27 @@ public struct ClusterOptions: Sendable {
     self.nonceKey = nonceKey
     self.authenticator = authenticator
   }
+
+  /// The start of a member whose directory says which it is, and of which cluster.
+  public init(nonceKey: SipKey, authenticator: (any MessageAuthenticator)?) {
+    self.init(
+      ownID: nil, members: [], clusterID: 0, nonceKey: nonceKey, authenticator: authenticator)
+  }
+
+  /// The first list, as it is kept; nil: the directory decides.
+  var founding: Membership? {
+    let text = members.map { "\($0.id)=\($0.address)" }.joined(separator: ",")
+    guard !members.isEmpty, let list = try? MemberList(text) else { return nil }
+    return Membership(clusterID: clusterID, list: list)
+  }
+}
+
+/// Asks what names of members mean, off the loop, which is woken when there is an answer.
+public protocol NameResolver: Sendable {
+  /// Begins to ask; false when that cannot be done now.
+  func start(ticket: UInt64, host: String, port: UInt16) -> Bool
+  /// The next answer that has come; an empty one means that the name is not known.
+  func poll() -> (ticket: UInt64, endpoints: [Endpoint], problem: String)?
 }
 
 /// Proves to another member that this one knows the cluster's secret.
@@ -56,6 +81,8 @@ public struct PeerTimings: Sendable {
   public var pingInterval = Interval.millis(500)
   /// The round trip and the clocks are measured this often even when there is traffic.
   public var measureInterval = Interval.seconds(2)
+  /// Who was removed is still told so on links of before for this long.
+  public var farewell = Interval.seconds(5)
   /// A member that was silent for longer is unreachable.
   public var silenceMax = Interval.seconds(2)
   /// A link that was silent for longer is closed and opened anew.

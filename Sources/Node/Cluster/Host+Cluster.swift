@@ -10,6 +10,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let cluster = node.cluster, node.database != nil else { return }
     cluster.pointee.messageByteCountMax = link.peerMessageByteCountMax
     node.concludeTurn(cluster)
+    followList(cluster, at: now)
+    stopIfRemoved(at: now)
     sendLateReplies(at: now)
     if isMember { sendMessages(cluster, at: now) }
   }
@@ -31,19 +33,70 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     if hasSent { link.flush(at: now) }
   }
 
-  /// Hands the ledger to the negotiator, which asks about what is in doubt.
-  mutating func recoverCluster(_ database: UnsafeMutablePointer<Database>) {
-    guard let cluster = node.cluster else { return }
+  /// Hands the ledger to the negotiator, which asks about what is in doubt. Returns why this node
+  /// cannot be the member that it is to be.
+  mutating func recoverCluster(_ database: UnsafeMutablePointer<Database>) -> String? {
+    if let refusal = node.enterCluster(database) { return refusal }
+    guard let cluster = node.cluster else { return nil }
     var bad = 0
     database.pointee.visitLedger { record in
       #if MUTANTS
         if Mutant.active == .forgetNotes { return }
       #endif
+      if MembershipNote.isOwnKey(record.id) { return }
       if !cluster.pointee.negotiator.recover(key: record.id, record: record.note) { bad += 1 }
     }
     if bad > 0 { invariantFailed("\(bad) notes of the ledger cannot be read") }
     node.finishClusterRecovery(cluster)
+    return nil
   }
+
+  // MARK: The list of members
+
+  /// Tells the links of a change of the list, once it is durable here.
+  mutating func followList(_ cluster: ClusterPointer, at now: Moment) {
+    node.applyChanges(cluster)
+    for line in node.lines { log(line.level, line.text) }
+    node.lines.removeAll()
+    let state = cluster.pointee.state
+    if state.takeNews(), let database = node.database {
+      database.pointee.log.hurry()
+      listMark = database.pointee.log.appended
+    }
+    guard let mark = listMark, mark <= node.durable else { return }
+    listMark = nil
+    let guests = state.parties.map(\.id).filter { state.present.list.entry(of: $0) == nil }
+    if let options = node.options.cluster {
+      node.peers?.setMembers(
+        Peers.members(state.parties, options), guests: MemberSet(guests),
+        epoch: state.present.epoch, at: now, into: &peerEffects)
+      carryOutPeerEffects(at: now)
+      node.noteConfirmations(cluster)
+    }
+    if state.isRemoved, removedSince == nil { removedSince = now.instant }
+  }
+
+  /// A member that was removed goes on answering the others, who may need its word, until they have
+  /// closed their links, but for a few seconds at most; then it stops.
+  mutating func stopIfRemoved(at now: Moment) {
+    guard let since = removedSince, !node.control.stopRequested else { return }
+    guard !hasPeerLinks || now.instant - since >= Self.removedLinger else { return }
+    log(
+      .info,
+      "this member was removed from its cluster and stops; its directory is of no use to the others"
+    )
+    node.control.stopRequested = true
+  }
+
+  private var hasPeerLinks: Bool {
+    switch node.peers {
+    case .some(let peers): peers.hasLinks
+    case .none: false
+    }
+  }
+
+  /// How long a removed member stays for the others.
+  static var removedLinger: Interval { .seconds(3) }
 
   /// Sends the replies to commands of earlier turns: before their sessions go on.
   mutating func sendLateReplies(at now: Moment) {
@@ -75,6 +128,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   var clusterDeadline: Instant {
     guard let cluster = node.cluster, node.database != nil else { return .never }
     if cluster.pointee.mayUnblock { return node.now.instant }
+    if let since = removedSince {
+      return min(since + Self.removedLinger, cluster.pointee.negotiator.deadline)
+    }
     return min(cluster.pointee.negotiator.deadline, cluster.pointee.patienceDeadline)
   }
 }

@@ -12,8 +12,12 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     as member: MemberID, of count: Int, seed: UInt64, options: NegotiatorOptions,
     patience: Interval
   ) {
-    let members = MemberSet((1...count).map { MemberID(UInt16($0)) })
-    node.joinCluster(as: member, of: members, epoch: Epoch(1), seed: seed, options: options)
+    let text = (1...count).map { "\($0)=member:\($0)" }.joined(separator: ",")
+    guard let list = try? MemberList(text) else { return }
+    let note = MembershipNote(
+      ownID: member, membership: Membership(clusterID: 0, list: list))
+    node.joinCluster(note, seed: seed, options: options)
+    let members = note.membership.members
     node.cluster?.pointee.confirmed = members
     setPatience(patience)
   }

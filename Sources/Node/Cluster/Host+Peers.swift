@@ -19,8 +19,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   mutating func peerOpened(_ id: LinkID, from endpoint: Endpoint, at now: Moment) {
-    guard isMember else {
-      // A node alone has no peers.
+    guard isMember, node.database != nil else {
+      // A node alone has no peers, and a member not before it knows its list.
       return link.close(id, afterFlush: false, at: now)
     }
     node.peers?.opened(id, from: endpoint, at: now, into: &peerEffects)
@@ -39,8 +39,12 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     // A session that begins with this message is told of before what came in it.
     carryOutPeerEffects(at: now)
     guard let delivery = delivery ?? nil else { return }
-    node.receive(
-      UnsafeRawBufferPointer(rebasing: message[delivery.payload]), from: delivery.member)
+    let payload = UnsafeRawBufferPointer(rebasing: message[delivery.payload])
+    switch delivery.channel {
+    case .negotiator: node.receive(payload, from: delivery.member)
+    case .list: node.receiveList(payload, from: delivery.member)
+    case .copy: break
+    }
   }
 
   /// Sends a message of the negotiator; one to a member that cannot be reached is dropped.
@@ -67,7 +71,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   // MARK: Effects
 
-  private mutating func carryOutPeerEffects(at now: Moment) {
+  mutating func carryOutPeerEffects(at now: Moment) {
     guard !peerEffects.list.isEmpty else { return }
     var index = 0
     while index < peerEffects.list.count {
@@ -83,12 +87,48 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     case .connect(let member, let endpoint):
       let id = link.connect(to: endpoint, at: now)
       node.peers?.called(member, as: id, at: now)
+    case .resolve(let member, let host, let port):
+      let isAsked = node.options.cluster?.resolver?.start(
+        ticket: UInt64(member.number), host: host, port: port)
+      guard isAsked != true else { return }
+      node.peers?.resolved(member, [], problem: "cannot ask", at: now, into: &peerEffects)
+    case .epoch(let greeting): heard(greeting, at: now)
+    case .disowned(let member): node.disowned(by: member)
     case .send(let id, let place): sendToPeer(place, on: id, at: now)
     case .close(let id, let afterFlush): link.close(id, afterFlush: afterFlush, at: now)
     case .trust(let id): link.trust(id)
-    case .reachable(let greeting): node.memberReachable(greeting)
+    case .reachable(let greeting):
+      node.memberReachable(greeting)
+      heard(greeting, at: now)
     case .unreachable(let member): node.memberUnreachable(member)
     case .guest, .knock: break
+    }
+  }
+
+  /// A member has said its epoch. Whose is behind ours, as we have it durably, is told the list:
+  /// after a removal by force, or when it was removed.
+  private mutating func heard(_ greeting: PeerGreeting, at now: Moment) {
+    guard let cluster = node.cluster else { return }
+    node.noteConfirmations(cluster)
+    let state = cluster.pointee.state
+    let present = state.present
+    guard listMark == nil, let epoch = node.peers?.epoch, epoch == present.epoch,
+      greeting.epoch.forced < epoch.forced
+        || greeting.epoch < epoch && present.list.entry(of: greeting.member) == nil
+    else { return }
+    var bytes = ByteBuffer()
+    present.encode(into: &bytes)
+    node.peers?.send(list: bytes.bytes, to: greeting.member, at: now, into: &peerEffects)
+  }
+
+  /// Takes what names of members mean.
+  mutating func takeNames(at now: Moment) {
+    guard let resolver = node.options.cluster?.resolver else { return }
+    while let (ticket, endpoints, problem) = resolver.poll() {
+      node.peers?.resolved(
+        MemberID(UInt16(truncatingIfNeeded: ticket)), endpoints, problem: problem, at: now,
+        into: &peerEffects)
+      carryOutPeerEffects(at: now)
     }
   }
 

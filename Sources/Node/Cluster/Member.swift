@@ -8,11 +8,11 @@ public struct Member: Hashable, Sendable {
   public var id: MemberID
   /// `host:port` as the operator wrote it.
   public var address: String
-  /// What the address meant when this process started.
-  public var endpoint: Endpoint
+  /// What the address means; nil while its name has yet to be resolved.
+  public var endpoint: Endpoint?
 
   /// Joins the parts.
-  public init(id: MemberID, address: String, endpoint: Endpoint) {
+  public init(id: MemberID, address: String, endpoint: Endpoint?) {
     self.id = id
     self.address = address
     self.endpoint = endpoint
@@ -31,9 +31,10 @@ public struct MemberAddress: Hashable, Sendable {
   /// `host:port`, with brackets around an IPv6 address.
   public var text: String { host.utf8.contains(58) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
-  /// Its member, once the name has been resolved.
-  public func member(at endpoint: Endpoint) -> Member {
-    Member(id: id, address: text, endpoint: endpoint)
+  /// Its member; a numeric address needs no resolving.
+  public func member(at endpoint: Endpoint? = nil) -> Member {
+    let endpoint = endpoint ?? Endpoint(address: host, port: port)
+    return Member(id: id, address: text, endpoint: endpoint)
   }
 }
 
@@ -45,7 +46,10 @@ public struct MemberList: Hashable, Sendable {
   public static var memberCountMax: Int { Int(MemberID.numberMax) }
 
   /// The members by rising id.
-  public let entries: [MemberAddress]
+  public private(set) var entries: [MemberAddress]
+
+  /// Bytes of a host's name, at most.
+  static var hostByteCountMax: Int { 255 }
 
   /// Reads `1=host:port,2=host:port,...`.
   public init(_ text: String) throws(UsageError) {
@@ -77,6 +81,16 @@ public struct MemberList: Hashable, Sendable {
       SipHash.hash24(UnsafeRawBufferPointer($0), key: SipKey(k0: 0x7475_7070, k1: 0x656E_6365))
     }
   }
+
+  /// Adds one whose id and address are new.
+  mutating func insert(_ entry: MemberAddress) {
+    entries.removeAll { $0.id == entry.id }
+    entries.append(entry)
+    entries.sort { $0.id < $1.id }
+  }
+
+  /// Takes one out, if it is in.
+  mutating func remove(_ id: MemberID) { entries.removeAll { $0.id == id } }
 
   // MARK: Parts
 
@@ -113,6 +127,6 @@ public struct MemberList: Hashable, Sendable {
     let isName = text.utf8.allSatisfy { byte in
       byte > 32 && byte < 127 && !":=[]/\"".utf8.contains(byte)
     }
-    return text.isEmpty || !isName ? nil : text.lowercased()
+    return text.isEmpty || text.utf8.count > hostByteCountMax || !isName ? nil : text.lowercased()
   }
 }

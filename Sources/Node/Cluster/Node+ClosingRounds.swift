@@ -38,7 +38,8 @@ extension Node {
   /// True when the open round has taken as much as one round may.
   func isRoundFull(_ cluster: ClusterPointer) -> Bool {
     guard let open = cluster.pointee.open, open.id == nil else { return false }
-    return open.namesVersion || open.input.count + open.output.count > Cluster.roundByteCountMax
+    return open.namesVersion || open.change != nil
+      || open.input.count + open.output.count > Cluster.roundByteCountMax
       || open.units.count >= Cluster.roundUnitCountMax
   }
 
@@ -49,16 +50,21 @@ extension Node {
     cluster.pointee.open = nil
     cluster.pointee.changes.removeAll()
     let stamp = database.pointee.takeChanges(into: &cluster.pointee.changes)
-    if round.units.isEmpty { return }
+    if round.units.isEmpty, round.change == nil { return }
     for unit in round.units where unit.request == nil {
       sessions[unit.link]?.pointee.stall = .round
     }
-    if cluster.pointee.changes.isEmpty, round.operations.isEmpty, round.id == nil {
+    if isVoid(round, cluster), round.id == nil {
       // Nothing was changed after all: what was read together is answered together.
       return deliver(round, cluster)
     }
     begin(round, stamp, cluster)
     carryOutEffects(cluster)
+  }
+
+  /// Whether a round has nothing to do.
+  private func isVoid(_ round: Round, _ cluster: ClusterPointer) -> Bool {
+    cluster.pointee.changes.isEmpty && round.operations.isEmpty && round.change == nil
   }
 
   /// Hands a round to the negotiator: the first attempt of a transaction, or the next one.
@@ -74,34 +80,43 @@ extension Node {
         id, .invalid, at: now.instant, &resource, &cluster.pointee.effects)
     }
     if let id = round.id {
-      if cluster.pointee.changes.isEmpty, round.operations.isEmpty {
+      if isVoid(round, cluster) {
         round.deliversOnAbort = true
         return cluster.pointee.negotiator.abandon(
           id, .abandoned, at: now.instant, &resource, &cluster.pointee.effects)
       }
       let beginning = cluster.pointee.negotiator.renew(
         id, work, at: now.instant, &resource, &cluster.pointee.effects)
-      if case .conflict = beginning { invariantFailed("a round's keys were free a moment ago") }
+      if case .started = beginning, let change = round.change {
+        changePrepared(id, round.attempt, change)
+      } else if case .conflict = beginning {
+        invariant(round.change != nil, "a round's keys were free a moment ago")
+        renew(id, round.attempt, cluster)
+      }
       return
     }
     if let absence = absentMember {
       return refuse(round, "UNAVAILABLE \(absence) (not-applied)", cluster)
     }
     let beginning = cluster.pointee.negotiator.begin(
-      work, age: stamp, deadline: round.deadline, at: now.instant, &resource,
+      work, admitting: round.change?.guest?.id, age: stamp, deadline: round.deadline,
+      at: now.instant, &resource,
       &cluster.pointee.effects)
     switch beginning {
     case .started(let id):
       round.id = id
       cluster.pointee.rounds[id] = round
       cluster.pointee.counters.rounds &+= 1
+      if let change = round.change { changePrepared(id, round.attempt, change) }
       #if MUTANTS
         if Mutant.active == .replyBeforeDecision {
           cluster.pointee.rounds[id] = nil
           deliver(round, cluster)
         }
       #endif
-    case .conflict: invariantFailed("a round's keys were free a moment ago")
+    case .conflict:
+      invariant(round.change != nil, "a round's keys were free a moment ago")
+      refuse(round, "BUSY an earlier member of that id is not done with (not-applied)", cluster)
     case .rejected(let reason):
       // Its commands ran on this very data: it can only lack room.
       refuse(round, Self.text(of: reason), cluster)
@@ -115,10 +130,10 @@ extension Node {
     of round: Round, _ stamp: Stamp, _ cluster: ClusterPointer
   ) -> Work? {
     let database = database.unsafelyUnwrapped
-    cluster.pointee.builder.add(
-      operation: Cluster.allKeys, round.changesAll ? .write : .read)
+    cluster.pointee.builder.add(operation: Cluster.allKeys, modeOfAll(round))
     cluster.pointee.builder.body.appendWorkHead(
-      stamp: stamp, grows: round.grows, keyCount: round.keys.count)
+      stamp: stamp, grows: round.grows, changesMembers: round.change != nil,
+      keyCount: round.keys.count)
     for index in 0..<round.keys.count {
       let key = round.keys.key(at: index)
       let mode: LockMode = round.keys.isWritten(at: index) ? .write : .read
@@ -129,6 +144,10 @@ extension Node {
     for id in operations { cluster.pointee.builder.add(operation: id) }
     cluster.pointee.builder.body.append(workOperations: operations)
     cluster.pointee.builder.body.append(cluster.pointee.changes.bytes)
+    if let change = round.change {
+      ProposedChange(change, of: cluster.pointee.state.present)
+        .encode(into: &cluster.pointee.builder.body)
+    }
     guard
       cluster.pointee.builder.byteCount + Cluster.messageOverheadByteCount
         <= cluster.pointee.messageByteCountMax
@@ -137,6 +156,14 @@ extension Node {
       return nil
     }
     return cluster.pointee.builder.finish()
+  }
+
+  /// A change of the members goes alone, like one of all keys.
+  private func modeOfAll(_ round: Round) -> LockMode {
+    #if MUTANTS
+      if Mutant.active == .joinPastLock { return round.changesAll ? .write : .read }
+    #endif
+    return round.changesAll || round.change != nil ? .write : .read
   }
 
   /// Keys that are only read are locked too.
@@ -186,9 +213,11 @@ extension Node {
       case .committed(let id): committed(id, cluster)
       case .aborted(let id, let reason): aborted(id, reason, cluster)
       case .unknown(let id): outcomeUnknown(id, cluster)
-      case .renew(let id, _): renew(id, cluster)
+      case .renew(let id, let attempt): renew(id, attempt, cluster)
       case .unlocked: cluster.pointee.mayUnblock = true
-      case .step(let step): cluster.pointee.steps.append(step, at: now)
+      case .step(let step):
+        cluster.pointee.steps.append(step, at: now)
+        noteDecision(step, cluster)
       }
     }
     cluster.pointee.effects.removeAll()
@@ -203,6 +232,7 @@ extension Node {
 
   private mutating func committed(_ id: TransactionID, _ cluster: ClusterPointer) {
     guard let round = cluster.pointee.rounds.removeValue(forKey: id) else { return }
+    if let change = round.change { changeDecided(id, committed: true, change) }
     deliver(round, cluster)
   }
 
@@ -211,6 +241,7 @@ extension Node {
   ) {
     guard let round = cluster.pointee.take(id) else { return }
     cluster.pointee.counters.aborted &+= 1
+    if let change = round.change { changeDecided(id, committed: false, change) }
     if round.deliversOnAbort { return deliver(round, cluster) }
     switch reason {
     case .duplicate, .epoch: giveBack(round, alone: true, cluster)
@@ -244,6 +275,7 @@ extension Node {
   private mutating func outcomeUnknown(_ id: TransactionID, _ cluster: ClusterPointer) {
     guard let round = cluster.pointee.take(id) else { return }
     cluster.pointee.counters.unknown &+= 1
+    if let change = round.change { changeDecided(id, committed: nil, change) }
     refuse(round, "UNKNOWN transaction \(id) is not decided yet (unknown)", cluster)
   }
 
@@ -331,8 +363,11 @@ extension Node {
   }
 
   /// An attempt has died of a conflict: the next one is due.
-  private mutating func renew(_ id: TransactionID, _ cluster: ClusterPointer) {
+  private mutating func renew(
+    _ id: TransactionID, _ attempt: Attempt, _ cluster: ClusterPointer
+  ) {
     guard let round = cluster.pointee.rounds.removeValue(forKey: id) else { return }
+    round.attempt = attempt
     cluster.pointee.counters.conflicts &+= 1
     let at = cluster.pointee.renewals.firstIndex { id < $0.id.unsafelyUnwrapped }
     cluster.pointee.renewals.insert(round, at: at ?? cluster.pointee.renewals.count)
@@ -357,6 +392,11 @@ extension Node {
   private mutating func rerun(_ round: Round, _ cluster: ClusterPointer) -> Bool {
     invariant(cluster.pointee.open == nil, "one round is open at a time")
     guard let database else { return false }
+    if round.units.isEmpty,
+      cluster.pointee.negotiator.blocker(of: Cluster.allKeys, .write, for: round.id) != nil
+    {
+      return false
+    }
     let before = round.restart(hashKey: cluster.pointee.hashKey)
     cluster.pointee.open = round
     database.pointee.begin(multi: true)

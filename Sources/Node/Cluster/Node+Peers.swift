@@ -5,16 +5,6 @@ import TPC
 // What the agreement core hears of the other members, and what INFO says of them. A node alone has
 // none.
 extension Node {
-  /// A session with a member has begun, or it is heard again.
-  mutating func memberReachable(_ greeting: PeerGreeting) {
-    guard let cluster else { return }
-    if greeting.epoch == cluster.pointee.negotiator.epoch {
-      cluster.pointee.confirmed.insert(greeting.member)
-    }
-    cluster.pointee.negotiator.reachable(greeting.member, true, at: now.instant)
-    cluster.pointee.mayUnblock = true
-  }
-
   /// A member was silent for too long.
   mutating func memberUnreachable(_ member: MemberID) {
     cluster?.pointee.negotiator.reachable(member, false, at: now.instant)
@@ -37,22 +27,25 @@ extension Node {
     switch peers {
     case .some(let peers):
       let transactions = cluster.map { transactionLines($0) } ?? []
-      return none + Self.lines(peers, at: now.instant) + transactions
+      guard let state = cluster?.pointee.state else { return none }
+      return none + Self.lines(peers, state, at: now.instant) + transactions
     case .none: return none
     }
   }
 
-  private static func lines(_ peers: borrowing Peers, at now: Instant) -> [(String, String)] {
-    let cluster = peers.options
+  private static func lines(
+    _ peers: borrowing Peers, _ state: MembershipState, at now: Instant
+  ) -> [(String, String)] {
     let others = peers.statuses(at: now)
-    let own = cluster.members.first { $0.id == cluster.ownID }
+    let own = state.present.list.entry(of: state.ownID)
     let lines = [
-      ("cluster_id", String(cluster.clusterID, radix: 16)),
-      ("cluster_epoch", String(peers.epoch.number)),
-      ("cluster_has_secret", cluster.authenticator == nil ? "0" : "1"),
-      ("member_id", "\(cluster.ownID)"), ("member_address", own?.address ?? ""),
+      ("cluster_id", String(peers.clusterID, radix: 16)),
+      ("cluster_epoch", state.present.epoch.description),
+      ("cluster_has_secret", peers.options.authenticator == nil ? "0" : "1"),
+      ("member_id", "\(state.ownID)"), ("member_address", own?.text ?? ""),
+      ("membership_alarm", state.alarm ?? ""),
       ("member_incarnation", String(peers.incarnation, radix: 16)),
-      ("members", String(others.count + 1)),
+      ("members", String(state.present.list.entries.count)),
       ("members_reachable", String(peers.reachableCount)),
       ("clock_alarm", others.contains { $0.isSkewed } ? "1" : "0"),
     ]
@@ -64,7 +57,8 @@ extension Node {
       ("address", other.member.address), ("state", other.state.rawValue),
       ("round_trip_us", String(other.roundTrip.nanos / 1_000)),
       ("silent_ms", String(other.silence.millis)), ("clock_skew_ms", String(other.skewMillis)),
-      ("epoch", String(other.epoch.number)), ("version", String(other.version)),
+      ("epoch", other.epoch.description), ("role", other.role.rawValue),
+      ("version", String(other.version)),
       ("incarnation", String(other.incarnation, radix: 16)),
     ]
     let text = fields.map { "\($0.0)=\($0.1)" }.joined(separator: ",")

@@ -28,6 +28,7 @@ extension Node {
     let command = spec.pointee.command
     if inTransaction || command == .once { return call(command, session) }
     if command == .outcome { return outcomeInCluster(session, cluster) }
+    if command == .members { return membersInCluster(session, cluster) }
     guard let access = access(of: spec, session) else {
       // It may change what the session is: not before what it asked for earlier is answered.
       if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
@@ -294,7 +295,7 @@ extension Node {
   }
 
   /// Puts the unit at hand off until a key is released, or gives it up when it has waited long.
-  private mutating func block(
+  mutating func block(
     on holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
@@ -307,7 +308,7 @@ extension Node {
   }
 
   /// Leaves the unit at hand undone, to be run from its beginning later.
-  private mutating func deferUnit(
+  mutating func deferUnit(
     behind stall: Stall, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     cluster.pointee.unit.isDeferred = true
@@ -327,7 +328,7 @@ extension Node {
   }
 
   /// True when the session has a command in the open round.
-  private func isInOpenRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+  func isInOpenRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
     guard let open = cluster.pointee.open else { return false }
     if cluster.pointee.unit.request != nil { return cluster.pointee.unit.hasJoined }
     return session.pointee.round == open.number
@@ -339,7 +340,7 @@ extension Node {
     !isRenewing(cluster) && !isInOpenRound(session, cluster)
   }
 
-  private func isRenewing(_ cluster: ClusterPointer) -> Bool { cluster.pointee.open?.id != nil }
+  func isRenewing(_ cluster: ClusterPointer) -> Bool { cluster.pointee.open?.id != nil }
 
   // MARK: Ids
 
@@ -423,7 +424,10 @@ extension Node {
   }
 
   /// Why the cluster cannot take a command now, or nil.
-  private func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> String? {
+  func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> String? {
+    if cluster.pointee.state.isOutside {
+      return "UNAVAILABLE this member was removed from its cluster (not-applied)"
+    }
     if access.changes, let absence = absentMember {
       return "UNAVAILABLE \(absence) (not-applied)"
     }

@@ -145,8 +145,9 @@ extension Node {
   }
 
   func storeResource(_ database: UnsafeMutablePointer<Database>) -> StoreResource {
-    StoreResource(
-      database: database,
+    guard let cluster else { invariantFailed("only a member's database is a resource") }
+    return StoreResource(
+      database: database, members: cluster.pointee.state,
       isFull: noSpace || database.pointee.usedByteCount > control.memoryByteCountMax)
   }
 
@@ -156,7 +157,10 @@ extension Node {
   private mutating func unblock(_ cluster: ClusterPointer) {
     cluster.pointee.mayUnblock = false
     cluster.pointee.blockedSince = nil
-    if cluster.pointee.negotiator.lockCount == 0 { cluster.pointee.wholeIsWanted = false }
+    if cluster.pointee.negotiator.lockCount == 0 {
+      cluster.pointee.wholeIsWanted = false
+      cluster.pointee.state.holdsBack = false
+    }
     tryRenewals(cluster)
     let sessions = cluster.pointee.blockedSessions
     cluster.pointee.blockedSessions.removeAll(keepingCapacity: true)
@@ -200,13 +204,6 @@ extension Node {
 
 // The start, and what goes on by itself.
 extension Node {
-  /// Makes this node the member that the options say; before the first turn.
-  mutating func joinCluster(_ options: ClusterOptions) {
-    joinCluster(
-      as: options.ownID, of: MemberSet(options.members.map { $0.id }), epoch: options.epoch,
-      seed: Self.negotiatorSeed(of: options.nonceKey))
-  }
-
   /// The seed of the negotiator's chance: a word of its own among those made from the run's key,
   /// which nobody can compute from nonces and incarnation, though members are told these.
   static func negotiatorSeed(of key: SipKey) -> UInt64 {
@@ -214,11 +211,11 @@ extension Node {
     return label.withUTF8 { SipHash.hash24(UnsafeRawBufferPointer($0), key: key) }
   }
 
-  /// Makes this node a member; before the first turn.
+  /// Makes this node a member; before its ledger is given to the negotiator.
   mutating func joinCluster(
-    as member: MemberID, of members: MemberSet, epoch: Epoch, seed: UInt64,
-    options: NegotiatorOptions = NegotiatorOptions()
+    _ note: MembershipNote, seed: UInt64, options: NegotiatorOptions = NegotiatorOptions()
   ) {
+    let state = MembershipState(note)
     var random = Random(seed: seed)
     let hashKey = SipKey(k0: random.next(), k1: random.next())
     var options = options
@@ -231,8 +228,9 @@ extension Node {
     place.initialize(
       to: Cluster(
         negotiator: Negotiator(
-          member: member, members: members, epoch: epoch, options: options, seed: random.next()),
-        hashKey: hashKey))
+          member: note.ownID, members: state.members, epoch: note.membership.epoch,
+          options: options, seed: random.next()),
+        state: state, hashKey: hashKey))
     cluster = place
   }
 
@@ -241,7 +239,8 @@ extension Node {
     guard let database else { return }
     var resource = storeResource(database)
     cluster.pointee.negotiator.finishRecovery(
-      at: now.instant, &resource, &cluster.pointee.effects)
+      admitting: cluster.pointee.state.pending?.proposed.change.guest?.id, at: now.instant,
+      &resource, &cluster.pointee.effects)
     carryOutEffects(cluster)
   }
 

@@ -10,6 +10,8 @@ public struct PeerEffects: ~Copyable {
     case connect(MemberID, Endpoint)
     /// Open a peer link for a `JoinCall` and tell which it is by `JoinCall.called`.
     case knock(Endpoint)
+    /// Find out what the member's name means and tell it by `Peers.resolved`.
+    case resolve(MemberID, host: String, port: UInt16)
     /// Send a message: its place in `bytes`.
     case send(LinkID, Range<Int>)
     /// End a link.
@@ -19,6 +21,10 @@ public struct PeerEffects: ~Copyable {
     /// A session with a member has begun, or it is heard again after it was unreachable. What was
     /// sent to it before may be lost.
     case reachable(PeerGreeting)
+    /// A member has said in which epoch it is: another one than before, or than ours.
+    case epoch(PeerGreeting)
+    /// A member says that this one is none.
+    case disowned(by: MemberID)
     /// A member was silent for too long; what is sent to it is dropped from now on.
     case unreachable(MemberID)
     /// This guest has come, in the place of an earlier one; `reachable` follows.
@@ -60,6 +66,8 @@ public enum PeerChannel: Sendable {
   case negotiator
   /// `CopyMessage`s between a donor and a joiner.
   case copy
+  /// A `Membership`.
+  case list
 }
 
 /// A message for others than `Peers`: who sent it, and where it lies in the bytes received.

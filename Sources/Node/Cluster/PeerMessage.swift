@@ -45,6 +45,7 @@ enum PeerMessage {
   case pong(PeerHeader, PeerPulse)
   case refusal(PeerHeader, PeerRefusal)
   case copy(PeerHeader, Range<Int>)
+  case list(PeerHeader, Range<Int>)
 
   /// Bytes before the rest of every message but a hello.
   static var headerByteCount: Int { 12 }
@@ -76,6 +77,7 @@ enum PeerMessage {
         return nil
       }
       self = .refusal(header, reason)
+    case .list: self = .list(header, rest)
     }
   }
 }
@@ -83,8 +85,7 @@ enum PeerMessage {
 /// The first byte of a message.
 enum PeerMessageKind: UInt8 {
   case hello = 1
-  case proof, welcome, payload, ping, pong, refusal
-  case copy = 9
+  case proof, welcome, payload, ping, pong, refusal, list, copy
 }
 
 /// The beginning of every message but a hello.

@@ -76,9 +76,26 @@ struct PeerSession {
   var deadline: Instant { isOpen ? .never : min(handshakeEnd, nextRepeat) }
 }
 
+/// What another one is here.
+public enum PeerRole: String, Sendable {
+  /// In the list.
+  case member
+  /// Takes part in a change that makes it a member.
+  case guest = "joining"
+  /// In the list no more.
+  case leaving
+}
+
 /// Another member, whether it can be reached or not.
 struct PeerMember {
   var member: Member
+  var role = PeerRole.member
+  /// When a link with one that is no member any more is closed.
+  var leavesAt = Instant.never
+  /// Its name could not be resolved.
+  var isUnresolved = false
+  /// Its name was resolved since the last call.
+  var isFresh = false
   /// The proven link to it.
   var link = LinkID.none
   /// What it said last when a session began.

@@ -21,7 +21,7 @@ extension Peers {
     into effects: inout PeerEffects
   ) {
     guard let own = Self.decode(sessions[index].callerHello), hello.answered == own.nonce,
-      hello.receiver == options.ownID
+      hello.receiver == ownID
     else {
       counters.stale += 1
       return
@@ -72,6 +72,7 @@ extension Peers {
       return takeJoinersHello(hello, bytes, index, at: now, into: &effects)
     }
     sessions[index].member = hello.sender
+    welcomeFormer(hello, sessions[index].endpoint, at: now)
     if let reason = objection(to: hello) ?? objection(toCall: hello) {
       return refuse(index, reason, at: now, into: &effects)
     }
@@ -94,6 +95,23 @@ extension Peers {
     sessions[index].agree(with: hello, own: answer, version: version)
     sessions[index].phase = .challenging
     say(sessions[index].answererHello, index, at: now, into: &effects)
+  }
+
+  /// Who was a member before, and does not know that it is none any more, is heard once more: to
+  /// be told.
+  private mutating func welcomeFormer(
+    _ hello: PeerHello, _ endpoint: Endpoint, at now: Moment
+  ) {
+    guard index(of: hello.sender) == nil, hello.sender.isValid, hello.sender != ownID,
+      hello.epoch < epoch
+    else { return }
+    var former = PeerMember(
+      Member(id: hello.sender, address: endpoint.description, endpoint: endpoint),
+      at: now.instant)
+    former.role = .leaving
+    former.leavesAt = now.instant + options.timings.farewell
+    others.append(former)
+    others.sort { $0.member.id < $1.member.id }
   }
 
   private mutating func takeProof(
@@ -186,7 +204,7 @@ extension Peers {
   private mutating func makeHello(to member: MemberID, answering nonce: PeerNonce) -> PeerHello {
     PeerHello(
       versions: options.versions, hasSecret: options.authenticator != nil,
-      sender: options.ownID, receiver: member, clusterID: options.clusterID, epoch: epoch,
+      sender: ownID, receiver: member, clusterID: clusterID, epoch: epoch,
       incarnation: incarnation, stamp: stamp, nonce: nextNonce(), answered: nonce)
   }
 
@@ -206,8 +224,8 @@ extension Peers {
 
   /// What stands against talking to who sent a hello.
   private func objection(to hello: PeerHello) -> PeerRefusal? {
-    if hello.clusterID != options.clusterID { return .otherCluster }
-    if hello.sender == options.ownID { return .sameMember }
+    if hello.clusterID != clusterID { return .otherCluster }
+    if hello.sender == ownID { return .sameMember }
     if index(of: hello.sender) == nil { return .unknownMember }
     if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
     if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
@@ -216,8 +234,8 @@ extension Peers {
 
   /// What stands against being called by who sent a hello.
   private func objection(toCall hello: PeerHello) -> PeerRefusal? {
-    if hello.receiver != options.ownID { return .otherMember }
-    if hello.sender > options.ownID { return .wrongDirection }
+    if hello.receiver != ownID { return .otherMember }
+    if hello.sender > ownID { return .wrongDirection }
     return nil
   }
 
@@ -241,6 +259,10 @@ extension Peers {
     _ index: Int, _ reason: PeerRefusal, at now: Moment, into effects: inout PeerEffects
   ) {
     sessions[index].isRefused = true
+    if reason == .unknownMember, sessions[index].isCaller, let member = sessions[index].member {
+      effects.list.append(.disowned(by: member))
+      if let other = self.index(of: member) { others[other].greeting = nil }
+    }
     complain(of: sessions[index], reason, isOurs: false, at: now, into: &effects)
     end(index, at: now, into: &effects)
   }

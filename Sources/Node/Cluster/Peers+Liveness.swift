@@ -69,7 +69,8 @@ extension Peers {
 
   /// Plans the next call: the wait doubles with each failure and is drawn from its upper half.
   mutating func callLater(_ other: Int, isRefused: Bool, at now: Moment) {
-    guard options.ownID < others[other].member.id else { return }
+    guard ownID < others[other].member.id, others[other].role != .leaving else { return }
+    others[other].isFresh = false
     let timings = options.timings
     let doubled = timings.backoffMin.nanos << UInt64(min(others[other].failureCount, 16))
     var wait = min(doubled, timings.backoffMax.nanos)
@@ -102,7 +103,7 @@ extension Peers {
     return other
   }
 
-  private mutating func ping(
+  mutating func ping(
     _ other: Int, _ index: Int, at now: Moment, into effects: inout PeerEffects
   ) {
     others[other].lastPing = now.instant
@@ -158,6 +159,7 @@ extension Peers {
       wakeHandshake(index, at: now, into: &effects)
     }
     for other in others.indices { wakeMember(other, at: now, into: &effects) }
+    sayFarewell(at: now, into: &effects)
   }
 
   /// When `wake` must be called next.
@@ -169,7 +171,7 @@ extension Peers {
   }
 
   private func deadline(of other: PeerMember) -> Instant {
-    var earliest = other.callAt
+    var earliest = min(other.callAt, other.leavesAt)
     if other.isReachable { earliest = min(earliest, other.lastHeard + options.timings.silenceMax) }
     guard other.link != .none else { return earliest }
     return min(earliest, other.lastHeard + options.timings.linkSilenceMax, pingDue(other))
@@ -196,8 +198,7 @@ extension Peers {
     }
     if others[other].callAt <= now.instant {
       others[other].callAt = .never
-      let member = others[other].member
-      effects.list.append(.connect(member.id, member.endpoint))
+      call(other, at: now, into: &effects)
     }
   }
 
@@ -210,6 +211,32 @@ extension Peers {
     counters.silences += 1
     effects.list.append(.unreachable(others[other].member.id))
     effects.lines.append((.error, "\(name(of: other)) \(reason): unreachable"))
+  }
+
+  /// Calls a member. What its name means is asked anew each time: it may have moved.
+  private mutating func call(_ other: Int, at now: Moment, into effects: inout PeerEffects) {
+    let member = others[other].member
+    let entry = try? MemberList("\(member.id)=\(member.address)").entries.first
+    if options.resolver != nil, !others[other].isFresh, let entry,
+      Endpoint(address: entry.host, port: entry.port) == nil
+    {
+      effects.list.append(.resolve(member.id, host: entry.host, port: entry.port))
+    } else if let endpoint = member.endpoint, options.authenticator != nil || endpoint.isLoopback {
+      effects.list.append(.connect(member.id, endpoint))
+    } else {
+      if member.endpoint != nil, others[other].note(.notLoopback, isOurs: true) {
+        effects.lines.append(
+          (.error, "\(name(of: other)) is not called: \(PeerRefusal.notLoopback)"))
+      }
+      callLater(other, isRefused: true, at: now)
+    }
+  }
+
+  /// Closes the links with who has been no member for a while.
+  private mutating func sayFarewell(at now: Moment, into effects: inout PeerEffects) {
+    guard others.contains(where: { $0.leavesAt <= now.instant }) else { return }
+    others.removeAll { $0.leavesAt <= now.instant }
+    closeStrangers(at: now, into: &effects)
   }
 
   /// Does not take for the others' silence the time in which nobody listened here: the process was

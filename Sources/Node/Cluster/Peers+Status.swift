@@ -15,6 +15,8 @@ public struct PeerStatus: Sendable {
 
   /// Who.
   public var member: Member
+  /// What it is.
+  public var role: PeerRole
   /// Whether it can be reached.
   public var state: State
   /// The version of the protocol agreed on; 0 before the first session.
@@ -38,7 +40,7 @@ extension Peers {
   public func statuses(at now: Instant) -> [PeerStatus] {
     others.filter { !$0.isGuest }.map { other in
       PeerStatus(
-        member: other.member,
+        member: other.member, role: other.role,
         state: other.isReachable ? .reachable : other.refusal != nil ? .refused : .unreachable,
         version: other.version, incarnation: other.greeting?.incarnation ?? 0,
         epoch: other.greeting?.epoch ?? Epoch(0), roundTrip: other.roundTrip,
@@ -48,20 +50,32 @@ extension Peers {
   }
 
   /// Members that can be reached, this one included.
-  public var reachableCount: Int { others.count { $0.isReachable && !$0.isGuest } + 1 }
+  public var reachableCount: Int { others.count { $0.isReachable && $0.role == .member } + 1 }
 
   /// True when no member is silent.
-  public var reachesAll: Bool { others.allSatisfy { $0.isReachable } }
+  public var reachesAll: Bool { others.allSatisfy { $0.isReachable || $0.role != .member } }
 
-  /// Why a write that needs `member` is refused: `member 3 (10.0.0.3:9099) silent for 2.1 s`; nil
-  /// when it can be reached.
+  /// Those that have said in this run that they are in the epoch.
+  public func members(in epoch: Epoch) -> MemberSet {
+    MemberSet(others.lazy.filter { $0.greeting?.epoch == epoch }.map(\.member.id))
+  }
+
+  /// Why a write that needs `member` is refused, or why it may be removed by force: `member 3
+  /// (10.0.0.3:9099) silent for 2.1 s`; nil when it can be reached.
   public func absence(of member: MemberID, at now: Instant) -> String? {
-    guard let other = index(of: member), !others[other].isReachable else { return nil }
+    guard let other = index(of: member), !others[other].isReachable,
+      // Who has just become a member, or all at the start of this one, is on its way.
+      others[other].greeting != nil
+        || now - others[other].lastHeard >= options.timings.silenceMax
+    else { return nil }
     return "\(name(of: other)) silent for \(Self.seconds(now - others[other].lastHeard))"
   }
 
   /// The first member that cannot be reached, as `absence` names it.
   public func firstAbsence(at now: Instant) -> String? {
-    others.first { !$0.isReachable && !$0.isGuest }.flatMap { absence(of: $0.member.id, at: now) }
+    for other in others where !other.isReachable && other.role == .member {
+      if let absence = absence(of: other.member.id, at: now) { return absence }
+    }
+    return nil
   }
 }

@@ -12,6 +12,10 @@ public import TPC
 public struct Peers: ~Copyable {
   /// What it was started with.
   public let options: ClusterOptions
+  /// This member.
+  public let ownID: MemberID
+  /// What keeps this cluster apart from others.
+  public let clusterID: UInt64
   /// Which run of this member this is.
   public let incarnation: UInt64
   /// The number of the member list at hand.
@@ -30,6 +34,7 @@ public struct Peers: ~Copyable {
   var strangerLogs = [Instant?](repeating: nil, count: PeerRefusal.allCases.count + 1)
   private var nonceCount: UInt64 = 0
   private var isStarted = false
+  private let firstMembers: [Member]
 
   /// Links that others opened and have not proven; above it the oldest gives way.
   public static var strangerCountMax: Int { 32 }
@@ -38,10 +43,17 @@ public struct Peers: ~Copyable {
   /// Messages taken on a link before it is proven.
   static var strangerMessageCountMax: Int { 64 }
 
-  /// Nothing happens before `start`.
-  public init(_ options: ClusterOptions) {
+  /// The peers of the member that the options name, or of one whose directory says more. Nothing
+  /// happens before `start`.
+  public init(
+    _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil
+  ) {
+    guard let ownID = ownID ?? options.ownID else { invariantFailed("a member has an id") }
     self.options = options
-    epoch = options.epoch
+    self.ownID = ownID
+    clusterID = membership?.clusterID ?? options.clusterID
+    firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
+    epoch = membership?.epoch ?? Epoch(1)
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
   }
@@ -49,34 +61,66 @@ public struct Peers: ~Copyable {
   /// Begins to call the others, and to answer them.
   public mutating func start(at now: Moment) {
     isStarted = true
-    for member in options.members where member.id != options.ownID {
+    for member in firstMembers where member.id != ownID {
       others.append(newcomer(member, at: now))
     }
   }
 
-  /// Takes another member list. Who is no longer in it is closed without a word, and `unreachable`
-  /// is not said of it.
+  /// Takes another member list; `guests` of it take part in a change and are no members yet. Links
+  /// with who is no longer in it stay open a while, so that it can be told. To be called when the
+  /// list is durable: its epoch is what the others hear.
   public mutating func setMembers(
-    _ members: [Member], epoch: Epoch, at now: Moment, into effects: inout PeerEffects
+    _ members: [Member], guests: MemberSet = MemberSet(), epoch: Epoch, at now: Moment,
+    into effects: inout PeerEffects
   ) {
-    invariant(members.count <= MemberList.memberCountMax, "a cluster has at most 64 members")
+    invariant(members.count <= MemberList.memberCountMax + 1, "at most 64 members and a guest")
     self.epoch = epoch
     var fresh: [PeerMember] = []
-    for member in members.sorted(by: { $0.id < $1.id }) where member.id != options.ownID {
+    for member in members where member.id != ownID {
       var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
-      entry.member = member
+      if entry.role == .leaving { entry = newcomer(member, at: now) }
+      if entry.member.address != member.address { entry.member = member }
+      entry.role = guests.contains(member.id) ? .guest : .member
+      if entry.role == .member { entry.isGuest = false }
       fresh.append(entry)
     }
-    others = fresh
+    for var entry in others where !members.contains(where: { $0.id == entry.member.id }) {
+      if entry.isGuest {
+        fresh.append(entry)
+        continue
+      }
+      guard entry.link != .none else { continue }
+      if entry.role != .leaving { entry.leavesAt = now.instant + options.timings.farewell }
+      entry.role = .leaving
+      entry.callAt = .never
+      fresh.append(entry)
+    }
+    others = fresh.sorted { $0.member.id < $1.member.id }
+    for other in others.indices {
+      guard let index = session(of: others[other].link) else { continue }
+      ping(other, index, at: now, into: &effects)
+    }
+    closeStrangers(at: now, into: &effects)
+  }
+
+  /// Ends links with who is no longer known.
+  mutating func closeStrangers(at now: Moment, into effects: inout PeerEffects) {
     for index in sessions.indices.reversed() {
       guard let member = sessions[index].member, self.index(of: member) == nil else { continue }
       end(index, at: now, into: &effects)
     }
   }
 
+  /// Members with what their addresses mean, as far as that is known.
+  static func members(_ entries: [MemberAddress], _ options: ClusterOptions) -> [Member] {
+    entries.map { entry in
+      entry.member(at: options.members.first { $0.address == entry.text }?.endpoint)
+    }
+  }
+
   func newcomer(_ member: Member, at now: Moment) -> PeerMember {
     var newcomer = PeerMember(member, at: now.instant)
-    if options.ownID < member.id { newcomer.callAt = now.instant }
+    if ownID < member.id { newcomer.callAt = now.instant }
     return newcomer
   }
 
@@ -88,12 +132,36 @@ public struct Peers: ~Copyable {
   /// Answers the effect `connect`: the link that was opened, `.none` when there is none to be had.
   public mutating func called(_ member: MemberID, as link: LinkID, at now: Moment) {
     guard let other = index(of: member) else { return }
-    guard link != .none else { return callLater(other, isRefused: false, at: now) }
+    guard link != .none, let endpoint = others[other].member.endpoint else {
+      return callLater(other, isRefused: false, at: now)
+    }
     sessions.append(
       PeerSession(
-        link: link, endpoint: others[other].member.endpoint, isCaller: true, member: member,
+        link: link, endpoint: endpoint, isCaller: true, member: member,
         phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout,
-        isProbe: member < options.ownID))
+        isProbe: member < ownID))
+  }
+
+  /// Answers the effect `resolve`: what a name means; none: it is not known now.
+  public mutating func resolved(
+    _ member: MemberID, _ endpoints: [Endpoint], problem: String, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard let other = index(of: member), others[other].role != .leaving else { return }
+    guard let endpoint = endpoints.first else {
+      if !others[other].isUnresolved {
+        effects.lines.append((.error, "\(name(of: other)): \(problem)"))
+      }
+      others[other].isUnresolved = true
+      return callLater(other, isRefused: false, at: now)
+    }
+    if others[other].isUnresolved {
+      effects.lines.append((.info, "\(name(of: other)) is \(endpoint)"))
+    }
+    others[other].isUnresolved = false
+    others[other].member.endpoint = endpoint
+    others[other].isFresh = true
+    others[other].callAt = now.instant
   }
 
   /// A link is open, called or accepted.
@@ -142,6 +210,9 @@ public struct Peers: ~Copyable {
     end(strangers[0], at: now, into: &effects)
   }
 
+  /// There are links in handshake or open.
+  var hasLinks: Bool { !sessions.isEmpty }
+
   // MARK: Messages
 
   /// Takes one message as it came. Never traps, whatever it is. Answers what is for others than
@@ -174,16 +245,19 @@ public struct Peers: ~Copyable {
         member: others[other].member.id, channel: .negotiator, payload: payload)
     case .ping(let header, let pulse):
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
-      others[other].greeting?.epoch = pulse.epoch
+      note(pulse.epoch, of: other, into: &effects)
       answer(pulse, other, index, at: now, into: &effects)
     case .pong(let header, let pulse):
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
-      others[other].greeting?.epoch = pulse.epoch
+      note(pulse.epoch, of: other, into: &effects)
       measure(pulse, other, at: now, into: &effects)
     case .copy(let header, let payload):
       guard let other = heard(header, index, at: now, into: &effects) else { return nil }
       counters.delivered += 1
       return PeerDelivery(member: others[other].member.id, channel: .copy, payload: payload)
+    case .list(let header, let place):
+      guard let other = heard(header, index, at: now, into: &effects) else { return nil }
+      return PeerDelivery(member: others[other].member.id, channel: .list, payload: place)
     case .proof(let header, _) where !sessions[index].isCaller:
       guard heard(header, index, at: now, into: &effects) != nil else { return nil }
       // The caller has not seen our welcome.
@@ -211,7 +285,28 @@ public struct Peers: ~Copyable {
     return true
   }
 
+  /// Sends a member list, to members and to who is no longer one.
+  public mutating func send(
+    list: UnsafeRawBufferPointer, to member: MemberID, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard let other = index(of: member), let index = session(of: others[other].link) else { return }
+    put(.list, index, at: now, into: &effects) { $0.append(list) }
+  }
+
   // MARK: Parts
+
+  /// Takes the epoch that another member says.
+  private mutating func note(
+    _ epoch: Epoch, of other: Int, into effects: inout PeerEffects
+  ) {
+    guard var greeting = others[other].greeting else { return }
+    let isNews = greeting.epoch != epoch
+    greeting.epoch = epoch
+    others[other].greeting = greeting
+    // Said again as long as it is another one, so that the list is told again.
+    if isNews || epoch != self.epoch { effects.list.append(.epoch(greeting)) }
+  }
 
   /// The place of a link's session.
   func session(of link: LinkID) -> Int? { sessions.firstIndex { $0.link == link } }
@@ -238,7 +333,7 @@ public struct Peers: ~Copyable {
   ) {
     let session = sessions[index]
     let begin = effects.bytes.count
-    PeerHeader(version: session.version, sender: options.ownID, session: session.number)
+    PeerHeader(version: session.version, sender: ownID, session: session.number)
       .append(kind, to: &effects.bytes)
     body(&effects.bytes)
     effects.list.append(.send(session.link, begin..<effects.bytes.count))

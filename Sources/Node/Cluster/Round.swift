@@ -28,13 +28,17 @@ final class Round {
   var operations: [OperationID] = []
   /// One of its commands changes all keys.
   var changesAll = false
+  /// It changes the list of members, and does nothing else.
+  var change: MembershipChange?
+  /// The attempt that it is at.
+  var attempt = Attempt.first
   /// A reply may name a version of the round's own, which all its changes get: no change may
   /// follow.
   var namesVersion = false
   /// One of its commands may grow the data.
   var grows = false
   /// The oldest of its commands came then; it is given up at `deadline`.
-  let deadline: Instant
+  var deadline: Instant
   /// Its next attempt waits for keys since then.
   var waitsSince = Instant.zero
   /// Run again, it changed nothing: once its earlier attempts are aborted for good, what it

@@ -5,11 +5,14 @@ import TPC
 /// The database as what the negotiator commits.
 ///
 /// The body of a transaction's work, little-endian: u64 stamp of the attempt, which is the version
-/// of all that it writes; u8 flags (bit 0: it grows the data); u32 count of keys, each u16 length,
-/// u64 version that the coordinator saw (0: absent), bytes; u32 count of operation ids, each u64
-/// high, u64 low; then the changes as they stand in the log.
+/// of all that it writes; u8 flags (bit 0: it grows the data; bit 1: it changes the members); u32
+/// count of keys, each u16 length, u64 version that the coordinator saw (0: absent), bytes; u32
+/// count of operation ids, each u64 high, u64 low; then the changes as they stand in the log, or
+/// the `ProposedChange`.
 struct StoreResource: Resource, ~Copyable {
   let database: UnsafeMutablePointer<Database>
+  /// The list of members, which is changed together with the database.
+  let members: MembershipState
   /// Memory or disk has no room for what grows the data.
   let isFull: Bool
 
@@ -19,6 +22,8 @@ struct StoreResource: Resource, ~Copyable {
   ) -> Verdict {
     guard var reader = WorkReader(body) else { return .no(.invalid) }
     database.pointee.observe(stamp: reader.stamp)
+    if reader.changesMembers { return prepareChange(id, attempt, &reader, record) }
+    if members.holdsBack { return .no(.conflict) }
     if reader.grows, isFull { return .no(.noSpace) }
     while let (key, version) = reader.nextKey() {
       let present = database.pointee.version(of: key)?.nanos ?? 0
@@ -46,13 +51,52 @@ struct StoreResource: Resource, ~Copyable {
     return isStaged ? .yes([]) : .no(.invalid)
   }
 
+  /// Stages a change of the members: the change itself stands beside the record, in a note that the
+  /// same log record writes, and another one removes with the decision.
+  private mutating func prepareChange(
+    _ id: TransactionID, _ attempt: Attempt, _ reader: inout WorkReader,
+    _ record: UnsafeRawBufferPointer
+  ) -> Verdict {
+    guard reader.nextKey() == nil, reader.nextOperation() == nil, let bytes = reader.changes,
+      let proposed = ProposedChange(bytes)
+    else { return .no(.invalid) }
+    if let objection = members.objection(to: proposed, id, attempt) { return objection }
+    let change = PendingChange(id: id, proposed: proposed)
+    let note = LedgerNote(MembershipNote.changeKey, Array(change.bytes.bytes))
+    let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+    var isStaged = false
+    withKey(id) {
+      isStaged =
+        (try? database.pointee.stage($0, note: record, changes: nothing, with: [note])) != nil
+    }
+    guard isStaged else { return .no(.invalid) }
+    members.prepared(change)
+    return .yes([])
+  }
+
   mutating func commit(_ id: TransactionID, record: UnsafeRawBufferPointer) {
-    settle(id, committed: true, record)
+    settle(id, committed: true, record, members.noteAfterCommit(of: id))
   }
 
   mutating func abort(_ id: TransactionID, record: UnsafeRawBufferPointer?) {
-    settle(id, committed: false, record)
+    settle(id, committed: false, record, nil)
   }
+
+  /// The list changes with the record that commits the change of it, in one.
+  private mutating func settle(
+    _ id: TransactionID, committed: Bool, _ record: UnsafeRawBufferPointer?,
+    _ changed: MembershipNote?
+  ) {
+    var others: [LedgerNote] = []
+    if members.pending?.id == id { others.append(LedgerNote(MembershipNote.changeKey, nil)) }
+    if let changed { others.append(LedgerNote(MembershipNote.key, Array(changed.bytes.bytes))) }
+    withKey(id) {
+      _ = database.pointee.settle($0, committed: committed, note: record, with: others)
+    }
+    members.settled(id, committed: changed)
+  }
+
+  mutating func takeMembers() -> (members: MemberSet, epoch: Epoch)? { members.takeMembers() }
 
   mutating func note(_ key: UnsafeRawBufferPointer, record: UnsafeRawBufferPointer?) {
     if let record {
@@ -96,6 +140,7 @@ struct StoreResource: Resource, ~Copyable {
 struct WorkReader {
   let stamp: Stamp
   let grows: Bool
+  let changesMembers: Bool
   private var rest: UnsafeRawBufferPointer
   private var keysLeft: UInt32
   private var operationsLeft: UInt32?
@@ -106,6 +151,7 @@ struct WorkReader {
     guard body.count >= 13 else { return nil }
     stamp = Stamp(nanos: UInt64(littleEndian: body.loadUnaligned(as: UInt64.self)))
     grows = body[8] & 1 != 0
+    changesMembers = body[8] & 2 != 0
     keysLeft = UInt32(littleEndian: body.loadUnaligned(fromByteOffset: 9, as: UInt32.self))
     rest = UnsafeRawBufferPointer(rebasing: body[13...])
   }
@@ -154,9 +200,11 @@ struct WorkReader {
 
 extension ByteBuffer {
   /// Begins a body.
-  mutating func appendWorkHead(stamp: Stamp, grows: Bool, keyCount: Int) {
+  mutating func appendWorkHead(
+    stamp: Stamp, grows: Bool, changesMembers: Bool = false, keyCount: Int
+  ) {
     append(little: stamp.nanos)
-    append(UInt8(grows ? 1 : 0))
+    append(UInt8((grows ? 1 : 0) | (changesMembers ? 2 : 0)))
     append(little: UInt32(keyCount))
   }
 

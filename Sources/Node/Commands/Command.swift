@@ -16,7 +16,7 @@ enum Command: UInt8, CaseIterable {
   // Answered for clients that ask; there are no functions.
   case function
   // Ours.
-  case update, once, outcome, cas, getv, check, trace
+  case update, once, outcome, cas, getv, check, trace, members
 }
 
 /// What kind of command it is and when it is refused.

@@ -287,6 +287,10 @@ extension CommandSpec {
       since: "0.2.0",
       summary: "Shows the last steps of two-phase commit at this member."),
     CommandSpec(
+      name: "members", command: .members, arity: -1, flags: [.admin, .noMulti], group: "tuppence",
+      since: "0.2.0",
+      summary: "Lists the members of the cluster; REMOVE id [FORCE] takes one out."),
+    CommandSpec(
       name: "cas", command: .cas, arity: 4, flags: [.write, .denyOOM, .fast],
       firstKey: 1, lastKey: 1, step: 1, group: "tuppence", since: "0.1.0",
       summary: "Sets the value if the key has the version."),

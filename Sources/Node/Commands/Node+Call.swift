@@ -57,6 +57,7 @@ extension Node {
     case .once: once(session)
     case .outcome: outcome()
     case .trace: trace()
+    case .members: fail("ERR a node alone has no members")
     case .echo: output.reply(bulk: parser.arguments[1])
     case .hello: hello(session)
     case .auth: auth(session)

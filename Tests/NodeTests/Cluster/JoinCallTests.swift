@@ -240,7 +240,8 @@ final class JoinCallWorld {
         calls.append(member)
         peers.called(member, as: .none, at: moment)
       case .guest(let member): guests.append(member)
-      case .send, .close, .trust, .reachable, .unreachable, .knock: break
+      case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .disowned, .resolve:
+        break
       }
     }
     log += effects.lines.map(\.text)

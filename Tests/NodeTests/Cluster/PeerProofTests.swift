@@ -60,7 +60,7 @@ private struct StrangerBench: ~Copyable {
         called.append(link)
         peers.called(member, as: link, at: now)
         peers.opened(link, from: endpoint, at: now, into: &effects)
-      case .trust, .unreachable, .guest, .knock: break
+      case .trust, .unreachable, .guest, .knock, .epoch, .disowned, .resolve: break
       }
       at += 1
     }

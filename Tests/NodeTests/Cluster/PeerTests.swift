@@ -249,6 +249,7 @@ import Testing
     let node = world.nodes[0]
     let two = node.options.members.filter { $0.id != MemberID(3) }
     node.peers.setMembers(two, epoch: Epoch(2), at: world.moment(of: node), into: &node.effects)
+    world.run(millis: 6_000)
     #expect(node.peers.sessions.count == 1)
     #expect(!world.send("gone", from: 0, to: 3))
     world.run(millis: 600)

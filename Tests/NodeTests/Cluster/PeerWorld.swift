@@ -209,6 +209,9 @@ final class PeerWorld {
       case .unreachable(let member): node.story.append("-\(member)")
       case .guest(let member): node.story.append("guest \(member)")
       case .knock: fatalError("a member does not knock")
+      case .epoch(let greeting): node.story.append("\(greeting.member)@\(greeting.epoch)")
+      case .disowned(let member): node.story.append("disowned by \(member)")
+      case .resolve(let member, let host, _): node.story.append("\(member) is \(host)?")
       }
       at += 1
     }
@@ -220,7 +223,7 @@ final class PeerWorld {
     let near = newLink()
     let node = nodes[index]
     node.peers.called(member, as: near, at: moment(of: node))
-    let target = nodes.firstIndex { peerEndpoint($0.options.ownID.number) == endpoint }
+    let target = nodes.firstIndex { peerEndpoint($0.peers.ownID.number) == endpoint }
     guard let target, nodes[target].isUp, !isCut(index, target) else {
       node.inbox.append(Item(at: now + .millis(1), link: near, what: .closed(.refused)))
       return
@@ -228,7 +231,7 @@ final class PeerWorld {
     let far = newLink()
     wires[near] = End(node: target, link: far)
     wires[far] = End(node: index, link: near)
-    let caller = peerEndpoint(node.options.ownID.number)
+    let caller = peerEndpoint(node.peers.ownID.number)
     nodes[target].inbox.append(Item(at: now + .millis(1), link: far, what: .opened(caller)))
     node.inbox.append(Item(at: now + .millis(1), link: near, what: .opened(endpoint)))
   }

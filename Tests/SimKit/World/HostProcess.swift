@@ -84,6 +84,7 @@ final class HostProcess: SimProcess {
     case .stopped(.requested): .stopped(.requested, "as asked")
     case .stopped(.diskFailed(let fault)): .stopped(.diskFailed, fault.description)
     case .stopped(.unrecoverable(let error)): Self.unrecoverable(error)
+    case .stopped(.refused(let sentence)): .stopped(.other, sentence)
     }
   }
 

@@ -117,6 +117,7 @@ private struct PeerFuzz: ~Copyable {
     case .pong(let header, let pulse):
       header.append(.pong, to: &again)
       pulse.append(to: &again)
+    case .list(let header, let rest): again.write(header, .list, bytes, rest)
     case .refusal(let header, let reason):
       header.append(.refusal, to: &again)
       again.append(reason.rawValue)
@@ -134,7 +135,7 @@ private struct PeerFuzz: ~Copyable {
       case .close(let link, _):
         for index in links.indices where links[index] == link { links[index] = .none }
       case .reachable: expect(!hasSecret, "a stranger got in without the secret")
-      case .trust, .unreachable: break
+      case .trust, .unreachable, .guest, .knock, .epoch, .disowned, .resolve: break
       }
     }
     effects.list.removeAll()

@@ -1,0 +1,126 @@
+import Base
+import Store
+import TPC
+
+/// What a member knows of its cluster's list, and what is being done to it.
+///
+/// `StoreResource` changes it within the negotiator's calls, together with the ledger; `Node` acts
+/// upon it afterwards.
+final class MembershipState {
+  /// This member.
+  let ownID: MemberID
+  /// The list in force.
+  private(set) var present: Membership {
+    didSet { if !isOutside { wasMember = true } }
+  }
+  /// The change that is prepared here and undecided.
+  private(set) var pending: PendingChange?
+  /// The own id has been in the list in this run.
+  private var wasMember = false
+  /// Something of it has changed since `takeNews`.
+  private var hasNews = true
+  /// Changes that were decided, for `Node` to tell of.
+  private var decided: [(change: PendingChange, isCommitted: Bool)] = []
+  private var takesMembers = false
+  /// Others' transactions are refused for now, so that a change gets its turn.
+  var holdsBack = false
+  /// Why the lists of two members cannot be brought together; nil: they can.
+  var alarm: String?
+  /// A joiner's: the attempt of which it durably has all that the others have.
+  var readyFor: (id: TransactionID, attempt: Attempt)?
+
+  init(_ note: MembershipNote) {
+    ownID = note.ownID
+    present = note.membership
+    wasMember = !isOutside
+  }
+
+  /// This member was one, and has been removed.
+  var isRemoved: Bool { isOutside && wasMember }
+
+  /// The own id is not in the list: it was removed, or has yet to join.
+  var isOutside: Bool { present.list.entry(of: ownID) == nil }
+
+  /// The members, the one included that becomes one by the change in doubt.
+  var parties: [MemberAddress] {
+    guard let guest = pending?.proposed.change.guest, present.list.entry(of: guest.id) == nil,
+      !present.removals.contains(guest.id), guest.id != ownID
+    else { return present.list.entries }
+    return present.list.entries + [guest]
+  }
+
+  // MARK: Recovery
+
+  /// Takes the ledger's word for the change in doubt.
+  func recover(_ change: PendingChange) { pending = change }
+
+  // MARK: The change as a transaction
+
+  /// Why an attempt of a change cannot be prepared here; nil: it can.
+  func objection(
+    to proposed: ProposedChange, _ id: TransactionID, _ attempt: Attempt
+  ) -> Verdict? {
+    if isOutside {
+      guard let readyFor, readyFor.id == id, readyFor.attempt == attempt else { return .later }
+    }
+    guard proposed.clusterID == present.clusterID, proposed.base == present.epoch else {
+      return .no(.epoch)
+    }
+    return present.objection(to: proposed.change) == nil ? nil : .no(.invalid)
+  }
+
+  func prepared(_ change: PendingChange) {
+    pending = change
+    hasNews = true
+  }
+
+  /// What the ledger says once the pending change has been committed; nil: `id` is not it.
+  func noteAfterCommit(of id: TransactionID) -> MembershipNote? {
+    guard let pending, pending.id == id else { return nil }
+    var changed = present
+    changed.apply(pending.proposed.change)
+    return MembershipNote(ownID: ownID, membership: changed)
+  }
+
+  func settled(_ id: TransactionID, committed note: MembershipNote?) {
+    guard let change = pending, change.id == id else { return }
+    if let note {
+      present = note.membership
+      takesMembers = true
+    }
+    pending = nil
+    decided.append((change, note != nil))
+    hasNews = true
+  }
+
+  /// Once after a commit that changed the list.
+  func takeMembers() -> (members: MemberSet, epoch: Epoch)? {
+    defer { takesMembers = false }
+    return takesMembers ? (members, present.epoch) : nil
+  }
+
+  /// The negotiator's list: this member takes part while it joins, and until it has stopped.
+  var members: MemberSet { present.members.union(MemberSet([ownID])) }
+
+  // MARK: By force
+
+  /// The list after a removal by force.
+  func replace(_ membership: Membership) {
+    present = membership
+    hasNews = true
+  }
+
+  // MARK: News
+
+  /// True once after each change of the list or of what is pending.
+  func takeNews() -> Bool {
+    defer { hasNews = false }
+    return hasNews
+  }
+
+  func takeDecided() -> [(change: PendingChange, isCommitted: Bool)] {
+    if decided.isEmpty { return [] }
+    defer { decided.removeAll() }
+    return decided
+  }
+}

@@ -1,0 +1,317 @@
+import Base
+import NetKit
+import Store
+import TPC
+
+// The list of members: how a node becomes one, changes that all agree on, and removals by force.
+extension Node {
+  // MARK: The start
+
+  /// Makes this node the member that its ledger says, or at a first start the options. Returns why
+  /// it cannot be one.
+  mutating func enterCluster(_ database: UnsafeMutablePointer<Database>) -> String? {
+    var found: MembershipNote?
+    var change: PendingChange?
+    var isUnreadable = false
+    database.pointee.visitLedger { record in
+      if record.id.elementsEqual(MembershipNote.key) {
+        found = MembershipNote(record.note)
+        if found == nil { isUnreadable = true }
+      } else if record.id.elementsEqual(MembershipNote.changeKey) {
+        change = PendingChange(record.note)
+        if change == nil { isUnreadable = true }
+      }
+    }
+    if isUnreadable { return "what the directory says of the cluster cannot be read" }
+    guard let options = options.cluster else {
+      guard cluster == nil, let found else { return nil }
+      return
+        "the directory is that of member \(found.ownID) of a cluster, and its file \"member\" is "
+        + "missing: give --id \(found.ownID) --cluster \(found.membership.list.text)"
+    }
+    let isEmpty =
+      database.pointee.count == 0 && database.pointee.outcomeCount == 0
+      && database.pointee.ledgerCount == 0
+    let isJoining = found != nil && change?.proposed.change.guest?.id == found?.ownID
+    if let refusal = Self.refusal(options, found, isJoining: isJoining, isEmpty: isEmpty) {
+      return refusal
+    }
+    guard
+      let note = found
+        ?? options.founding.flatMap({ founding in
+          options.ownID.map { MembershipNote(ownID: $0, membership: founding) }
+        })
+    else { return "no member list" }
+    if found == nil {
+      let bytes = note.bytes
+      MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
+      database.pointee.log.hurry()
+    }
+    peers = Peers(options, as: note.ownID, of: note.membership)
+    joinCluster(note, seed: options.nonceKey.k0 ^ options.nonceKey.k1)
+    if let change { cluster?.pointee.state.recover(change) }
+    return nil
+  }
+
+  /// Why the directory is not the one of the member that was asked for; nil: it is.
+  private static func refusal(
+    _ options: ClusterOptions, _ found: MembershipNote?, isJoining: Bool, isEmpty: Bool
+  ) -> String? {
+    guard let found else {
+      guard options.founding != nil else {
+        return
+          "the directory is marked as a member's and holds no member list, its first start did "
+          + "not come to its end: give --id and --cluster again"
+      }
+      return isEmpty
+        ? nil
+        : "the directory holds the data of a node alone; a member begins with an empty directory"
+    }
+    let list = found.membership.list
+    if let asked = options.ownID, asked != found.ownID {
+      return "the directory is that of member \(found.ownID), not of --id \(asked)"
+    }
+    if let founding = options.founding, founding.clusterID != found.membership.clusterID,
+      founding.list != list
+    {
+      return
+        "the directory is that of a member of another cluster (\(list.text)); to go on as that "
+        + "member leave --id and --cluster out"
+    }
+    if list.entry(of: found.ownID) == nil, !isJoining {
+      return "member \(found.ownID) was removed from its cluster (now \(list.text), epoch "
+        + "\(found.membership.epoch)); it can only join anew, with an empty directory"
+    }
+    return nil
+  }
+
+  // MARK: Agreed changes
+
+  /// What becomes of a proposal.
+  enum ProposalResult: Equatable {
+    /// `changeDecided` follows, and `changePrepared` for each attempt.
+    case begun(TransactionID)
+    /// Something else is under way; to be tried again soon. Others' transactions are held back.
+    case busy
+    case refused(String)
+  }
+
+  /// Begins a change of members as a transaction of all of them, and of the one that joins.
+  mutating func proposeChange(
+    _ change: MembershipChange, _ cluster: ClusterPointer
+  ) -> ProposalResult {
+    if let objection = cluster.pointee.state.present.objection(to: change) {
+      return .refused(objection)
+    }
+    closeRound()
+    let all = Access(changes: true, isWhole: true, changesAll: true)
+    if clusterRefusal(all, cluster) != nil { return .busy }
+    guard cluster.pointee.holderOfAll(all, joins: true) == nil else {
+      cluster.pointee.state.holdsBack = true
+      return .busy
+    }
+    let round = openRound(cluster)
+    round.change = change
+    round.deadline = now.instant + Cluster.patienceForJoiner
+    closeRound()
+    return round.id.map { .begun($0) } ?? .busy
+  }
+
+  /// Gives a change up that was proposed here, if it is not decided: `changeDecided` follows.
+  mutating func withdrawChange(_ id: TransactionID, _ cluster: ClusterPointer) {
+    guard let database, cluster.pointee.rounds[id]?.change != nil else { return }
+    closeRound()
+    var resource = storeResource(database)
+    cluster.pointee.negotiator.withdraw(
+      id, at: now.instant, &resource, &cluster.pointee.effects)
+    carryOutEffects(cluster)
+  }
+
+  /// An attempt of a change that was proposed here is locked and staged here: what is in the table
+  /// now is what the joiner must have when it votes for this attempt.
+  mutating func changePrepared(
+    _ id: TransactionID, _ attempt: Attempt, _ change: MembershipChange
+  ) {}
+
+  /// A change that was proposed here is decided; nil: its outcome is not known yet.
+  mutating func changeDecided(
+    _ id: TransactionID, committed: Bool?, _ change: MembershipChange
+  ) {}
+
+  // MARK: By force
+
+  /// Removes a member that is gone, on the operator's word, or returns why not.
+  mutating func removeByForce(_ id: MemberID, _ cluster: ClusterPointer) -> String? {
+    let state = cluster.pointee.state
+    let isGuest = state.pending?.proposed.change.guest?.id == id
+    if id == state.ownID { return "a member cannot remove itself: ask another one" }
+    if !isGuest, let objection = state.present.objection(toRemoving: id) { return objection }
+    if answers(id) {
+      return
+        "member \(id) answers, or was heard a moment ago: only a stopped one is removed by force"
+    }
+    adopt([id], cluster)
+    return nil
+  }
+
+  /// Notes removals by force, and concludes without those members.
+  private mutating func adopt(_ gone: [MemberID], _ cluster: ClusterPointer) {
+    guard let database else { return }
+    closeRound()
+    let state = cluster.pointee.state
+    for id in gone {
+      var membership = state.present
+      membership.remove(id)
+      let note = MembershipNote(ownID: state.ownID, membership: membership)
+      let bytes = note.bytes
+      MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
+      database.pointee.log.hurry()
+      state.replace(membership)
+      cluster.pointee.confirmed.remove(id)
+      let doubts = cluster.pointee.negotiator.inDoubt.map(\.id)
+      lines.append(
+        (
+          .info,
+          "member \(id) is removed by force: epoch \(membership.epoch), members "
+            + "\(membership.list.text); transactions in doubt: \(doubts.count)"
+        ))
+      cluster.pointee.doubtful.formUnion(doubts)
+      var resource = storeResource(database)
+      cluster.pointee.negotiator.setMembers(
+        state.members, removing: MemberSet([id]), epoch: membership.epoch, at: now.instant,
+        &resource, &cluster.pointee.effects)
+      carryOutEffects(cluster)
+    }
+    cluster.pointee.mayUnblock = true
+  }
+
+  /// Tells what became of what was in doubt when a member was removed by force.
+  mutating func noteDecision(_ step: TraceStep, _ cluster: ClusterPointer) {
+    guard !cluster.pointee.doubtful.isEmpty else { return }
+    let word: String
+    switch step.action {
+    case .decidesCommit, .learnsCommit: word = "committed"
+    case .decidesAbort, .learnsAbort: word = "aborted"
+    default: return
+    }
+    guard cluster.pointee.doubtful.remove(step.id) != nil else { return }
+    lines.append((.info, "transaction \(step.id), in doubt when a member was removed: \(word)"))
+  }
+
+  // MARK: Lists of others
+
+  /// Another member tells its list: it, or this one, has been away during a removal by force, or
+  /// this one was removed.
+  mutating func receiveList(_ bytes: UnsafeRawBufferPointer, from member: MemberID) {
+    guard let cluster, let theirs = Membership(bytes) else { return }
+    let state = cluster.pointee.state
+    let ours = state.present
+    guard theirs.clusterID == ours.clusterID, !state.isOutside else { return }
+    if theirs.epoch.agreed > ours.epoch.agreed, theirs.list.entry(of: state.ownID) == nil {
+      return becomeOutside(theirs, cluster)
+    }
+    guard theirs.epoch.forced > ours.epoch.forced else {
+      if theirs.epoch.forced == ours.epoch.forced { compare(theirs, of: member, cluster) }
+      return
+    }
+    guard let missing = theirs.removals(from: ours.epoch.forced + 1) else {
+      return raiseAlarm(member, theirs, cluster)
+    }
+    if missing.contains(state.ownID) { return becomeOutside(theirs, cluster) }
+    adopt(missing, cluster)
+  }
+
+  /// Two lists of one epoch may differ by nothing but a change that one side has not heard of.
+  private mutating func compare(
+    _ theirs: Membership, of member: MemberID, _ cluster: ClusterPointer
+  ) {
+    let ours = cluster.pointee.state.present
+    let count = min(theirs.removals.count, ours.removals.count)
+    guard
+      theirs.removals.suffix(count) != ours.removals.suffix(count)
+        || theirs.epoch == ours.epoch && theirs.list != ours.list
+    else { return }
+    raiseAlarm(member, theirs, cluster)
+  }
+
+  /// Two operators have removed different members at once: nobody adopts the other's list.
+  private mutating func raiseAlarm(
+    _ member: MemberID, _ theirs: Membership, _ cluster: ClusterPointer
+  ) {
+    let text = "member \(member) has another list in epoch \(theirs.epoch): \(theirs.list.text)"
+    guard cluster.pointee.state.alarm != text else { return }
+    cluster.pointee.state.alarm = text
+    lines.append((.error, "\(text); remove by force at one of the two what the other one removed"))
+  }
+
+  /// This member was removed and had not heard of it.
+  private mutating func becomeOutside(_ membership: Membership, _ cluster: ClusterPointer) {
+    guard let database else { return }
+    closeRound()
+    let note = MembershipNote(ownID: cluster.pointee.state.ownID, membership: membership)
+    let bytes = note.bytes
+    MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
+    database.pointee.log.hurry()
+    cluster.pointee.state.replace(membership)
+  }
+
+  // MARK: Confirmations
+
+  /// A session with a member has begun, or it is heard again.
+  mutating func memberReachable(_ greeting: PeerGreeting) {
+    guard let cluster else { return }
+    noteConfirmations(cluster)
+    cluster.pointee.negotiator.reachable(greeting.member, true, at: now.instant)
+    cluster.pointee.mayUnblock = true
+  }
+
+  /// Counts those as confirmed that have said our epoch in this run.
+  mutating func noteConfirmations(_ cluster: ClusterPointer) {
+    let same = membersInEpoch(cluster.pointee.negotiator.epoch)
+    guard !cluster.pointee.confirmed.isSuperset(of: same) else { return }
+    cluster.pointee.confirmed = cluster.pointee.confirmed.union(same)
+    cluster.pointee.mayUnblock = true
+  }
+
+  private func membersInEpoch(_ epoch: Epoch) -> MemberSet {
+    switch peers {
+    case .some(let peers): peers.members(in: epoch)
+    case .none: MemberSet()
+    }
+  }
+
+  /// Whether a member was heard lately.
+  private func answers(_ id: MemberID) -> Bool {
+    switch peers {
+    case .some(let peers): peers.absence(of: id, at: now.instant) == nil
+    case .none: false
+    }
+  }
+
+  /// A member says that this one is none: until it says otherwise nothing is read here.
+  mutating func disowned(by member: MemberID) {
+    cluster?.pointee.confirmed.remove(member)
+  }
+
+  /// Acts upon changes of the list that were decided in this turn.
+  mutating func applyChanges(_ cluster: ClusterPointer) {
+    for (change, isCommitted) in cluster.pointee.state.takeDecided() where isCommitted {
+      let membership = cluster.pointee.state.present
+      switch change.proposed.change {
+      case .add(let newcomer):
+        // It has voted: it knows the list, and could not have removed us.
+        cluster.pointee.confirmed.insert(newcomer.id)
+        lines.append((.info, "member \(newcomer.id) (\(newcomer.text)) has joined: \(membership)"))
+      case .remove(let id):
+        cluster.pointee.confirmed.remove(id)
+        lines.append((.info, "member \(id) has been removed: \(membership)"))
+      }
+      noteConfirmations(cluster)
+      cluster.pointee.mayUnblock = true
+    }
+  }
+}
+
+extension Membership: CustomStringConvertible {
+  public var description: String { "epoch \(epoch), members \(list.text)" }
+}

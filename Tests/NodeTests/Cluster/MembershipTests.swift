@@ -1,0 +1,222 @@
+import Base
+import NetKit
+import Store
+import TPC
+import Testing
+
+@testable import Node
+
+/// The list of members as data, and its changes in a cluster of nodes.
+@Suite struct MembershipTests {
+  private func membership(_ text: String = "1=a:1,2=b:2,3=c:3") throws -> Membership {
+    Membership(clusterID: 7, list: try MemberList(text))
+  }
+
+  private func decoded(_ membership: Membership) -> Membership? {
+    var bytes = ByteBuffer()
+    membership.encode(into: &bytes)
+    return Membership(bytes.bytes)
+  }
+
+  // MARK: The list
+
+  @Test func `What is encoded is read again, whatever was done to it`() throws {
+    var list = try membership()
+    #expect(decoded(list) == list)
+    list.remove(MemberID(3))
+    #expect(decoded(list) == list && list.epoch.description == "1.1")
+    list.apply(.add(try MemberList("4=d:4").entries[0]))
+    #expect(decoded(list) == list && list.epoch.description == "2.1")
+    #expect(list.list.text == "1=a:1,2=b:2,4=d:4" && list.removals.isEmpty)
+  }
+
+  @Test func `Bytes that are cut or damaged are no list`() throws {
+    var list = try membership()
+    list.remove(MemberID(2))
+    var bytes = ByteBuffer()
+    list.encode(into: &bytes)
+    let whole = Array(bytes.bytes)
+    // The text may end after a whole entry.
+    for count in 0..<(whole.count - 4) {
+      let isList = whole[..<count].withUnsafeBytes { Membership($0) } != nil
+      #expect(!isList || count > 20, "\(count) bytes")
+    }
+    var other = whole
+    other[0] = 9
+    #expect(other.withUnsafeBytes { Membership($0) } == nil)
+    other = whole
+    other[13] = 65
+    #expect(other.withUnsafeBytes { Membership($0) } == nil)
+  }
+
+  @Test func `A change in doubt over a removal by force ends equal in either order`() throws {
+    let changes: [MembershipChange] = [
+      .add(try MemberList("4=d:4").entries[0]), .remove(MemberID(2)), .remove(MemberID(3)),
+    ]
+    for change in changes {
+      for gone in [MemberID(3), MemberID(4)] {
+        var one = try membership()
+        one.apply(change)
+        one.remove(gone)
+        var other = try membership()
+        other.remove(gone)
+        other.apply(change)
+        #expect(one.list == other.list && one.epoch == other.epoch, "\(change), \(gone)")
+      }
+    }
+  }
+
+  @Test func `The only survivor of removals by force stays`() throws {
+    var list = try membership("1=a:1,2=b:2")
+    list.remove(MemberID(1))
+    list.apply(.remove(MemberID(2)))
+    #expect(list.list.text == "2=b:2")
+  }
+
+  @Test func `Objections name what is wrong`() throws {
+    let list = try membership()
+    #expect(list.objection(to: .remove(MemberID(9))) == "9 is no member (1=a:1,2=b:2,3=c:3)")
+    let known = try MemberList("3=x:9").entries[0]
+    #expect(list.objection(to: .add(known)) == "member 3 is a member already")
+    let taken = try MemberList("9=c:3").entries[0]
+    #expect(list.objection(to: .add(taken)) == "member 3 has the address c:3")
+    #expect(
+      try membership("1=a:1").objection(toRemoving: MemberID(1)) == "member 1 is the only one")
+  }
+
+  @Test func `Who was away learns the removals that it has missed, or that they are too old`()
+    throws
+  {
+    var list = try membership("1=a:1,2=b:2,3=c:3,4=d:4")
+    list.remove(MemberID(3))
+    list.remove(MemberID(4))
+    #expect(list.removals(from: 1) == [MemberID(3), MemberID(4)])
+    #expect(list.removals(from: 2) == [MemberID(4)])
+    #expect(list.removals(from: 3) == [])
+    list.apply(.remove(MemberID(2)))
+    #expect(list.removals(from: 2) == nil)
+  }
+
+  // MARK: Changes
+
+  @Test func `A member is removed by a transaction of all, which it takes part in`() {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    #expect(cluster.ask(1, client, "SET a 1") == "+OK")
+    let reply = cluster.ask(1, client, "MEMBERS REMOVE 3")
+    #expect(reply.contains("member 3 is removed: epoch 2, members 1=member:1,2=member:2"))
+    cluster.settle()
+    for number in 1...2 {
+      let state = cluster[number].bench.host.node.cluster!.pointee.state
+      #expect(state.present.epoch == Epoch(2) && state.pending == nil && !state.isOutside)
+    }
+    // Over a link it is told the list, with which it finds itself outside.
+    let state = cluster[3].bench.host.node.cluster!.pointee.state
+    #expect(state.pending != nil)
+    list(cluster[1].bench.host.node.cluster!.pointee.state.present).withUnsafeBytes {
+      cluster[3].bench.host.node.receiveList($0, from: MemberID(1))
+    }
+    #expect(state.isOutside)
+    #expect(cluster.ask(2, cluster.connect(2), "SET b 2") == "+OK")
+    #expect(cluster.ask(1, client, "MGET a b") == "*2;$1;1;$1;2")
+    #expect(cluster[3].bench.host.node.control.stopRequested)
+  }
+
+  @Test func `A removal waits for what is under way, and goes before what comes after it`() {
+    let cluster = ClusterBench()
+    let (one, two) = (cluster.connect(1), cluster.connect(2))
+    cluster.drops = { _, to in to == 3 }
+    cluster.put(2, two, "SET a 1\r\n")
+    cluster.put(1, one, "MEMBERS REMOVE 3\r\n")
+    #expect(cluster.take(1, one) == "")
+    cluster.drops = { _, _ in false }
+    cluster.settle()
+    for _ in 0..<40 { cluster.advance(millis: 50) }
+    #expect(cluster.take(2, two) == "+OK")
+    #expect(cluster.take(1, one).contains("member 3 is removed"))
+    #expect(cluster[2].bench.host.node.cluster!.pointee.state.present.epoch == Epoch(2))
+  }
+
+  @Test func `A member that does not answer is not removed by agreement`() {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    cluster[3].isCut = true
+    cluster.put(1, client, "MEMBERS REMOVE 3\r\n")
+    for _ in 0..<70 { cluster.advance(millis: 100) }
+    #expect(cluster.take(1, client).hasPrefix("-ABORTED not all members have prepared in time"))
+    cluster[3].isCut = false
+    for _ in 0..<40 { cluster.advance(millis: 100) }
+    #expect(cluster[3].bench.host.node.cluster!.pointee.state.present.epoch == Epoch(1))
+    #expect(cluster.ask(1, client, "SET a 1") == "+OK")
+  }
+
+  @Test func `A removal by force concludes what is in doubt, as if the removed had prepared`() {
+    let cluster = ClusterBench()
+    let (one, two) = (cluster.connect(1), cluster.connect(2))
+    // Member 3 coordinates, all prepare, and nobody hears its decision.
+    let three = cluster.connect(3)
+    cluster.drops = { from, _ in from == 1 || from == 2 }
+    cluster.put(3, three, "SET a 1\r\n")
+    cluster.drops = { _, _ in false }
+    cluster[3].isCut = true
+    #expect(cluster.ask(1, one, "MEMBERS REMOVE 3 FORCE").contains("epoch 1.1"))
+    #expect(cluster.ask(2, two, "MEMBERS REMOVE 3 FORCE").contains("epoch 1.1"))
+    for _ in 0..<40 { cluster.advance(millis: 100) }
+    #expect(cluster.ask(1, one, "GET a") == "$1;1")
+    #expect(cluster.ask(2, two, "GET a") == "$1;1")
+    #expect(cluster.ask(2, two, "SET a 2") == "+OK")
+  }
+
+  @Test func `MEMBERS refuses what makes no sense`() {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    #expect(
+      cluster.ask(1, client, "MEMBERS REMOVE 1").hasPrefix("-ERR a member cannot remove itself"))
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 9").hasPrefix("-ERR 9 is no member"))
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 65").hasPrefix("-ERR a member's id is"))
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 2 NOW").hasPrefix("-ERR syntax"))
+    #expect(cluster.ask(1, client, "MEMBERS").contains("$2;id;$1;1;$7;address;$8;member:1"))
+    var alone = NodeBench()
+    let link = alone.connect()
+    #expect(alone.ask("MEMBERS", on: link).hasPrefix("-ERR a node alone has no members"))
+  }
+
+  // MARK: Lists of others
+
+  private func list(_ membership: Membership) -> [UInt8] {
+    var bytes = ByteBuffer()
+    membership.encode(into: &bytes)
+    return Array(bytes.bytes)
+  }
+
+  @Test func `A list with removals that were missed is adopted, another one of the epoch is not`() {
+    let cluster = ClusterBench(count: 4)
+    var theirs = cluster[1].bench.host.node.cluster!.pointee.state.present
+    theirs.remove(MemberID(3))
+    list(theirs).withUnsafeBytes {
+      cluster[2].bench.host.node.receiveList($0, from: MemberID(1))
+    }
+    let state = cluster[2].bench.host.node.cluster!.pointee.state
+    #expect(state.present == theirs && state.alarm == nil)
+    var other = cluster[1].bench.host.node.cluster!.pointee.state.present
+    other.remove(MemberID(4))
+    list(other).withUnsafeBytes {
+      cluster[2].bench.host.node.receiveList($0, from: MemberID(1))
+    }
+    #expect(state.present == theirs)
+    #expect(state.alarm?.hasPrefix("member 1 has another list in epoch 1.1") == true)
+  }
+
+  @Test func `Who is told that it was removed by force stops`() {
+    let cluster = ClusterBench()
+    var theirs = cluster[1].bench.host.node.cluster!.pointee.state.present
+    theirs.remove(MemberID(3))
+    list(theirs).withUnsafeBytes {
+      cluster[3].bench.host.node.receiveList($0, from: MemberID(1))
+    }
+    #expect(cluster[3].bench.host.node.cluster!.pointee.state.isOutside)
+    cluster.run()
+    // There are no links that it would have to wait for.
+    #expect(cluster[3].bench.host.node.control.stopRequested)
+  }
+}
