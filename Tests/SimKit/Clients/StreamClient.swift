@@ -189,7 +189,9 @@ final class StreamClient: StreamUser {
     case 14:
       return Probe(.memory, "INFO", "memory")
     default:
-      if !world.isEnding, chance.chance(world.swarm.flushInThousand, in: 1_000) {
+      if !world.isEnding, chance.chance(world.swarm.flushInThousand, in: 1_000),
+        world.workload.mayFlush
+      {
         let flush = world.workload.openFlush(client: index, stream: streamNumber)
         return Probe(.flush(flush), "FLUSHALL")
       }

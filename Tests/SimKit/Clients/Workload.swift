@@ -77,6 +77,14 @@ final class Workload {
       commands: commands)
   }
 
+  /// Another FLUSHALL may begin: each that may yet have its effect is a call of unknown outcome on
+  /// every group to come, and of those a group has few (`unknownCountMax`).
+  var mayFlush: Bool {
+    flushes.count { $0.effectUntil.map { $0 >= world.now } ?? true } < Self.flushCountMax
+  }
+
+  private static let flushCountMax = 3
+
   /// A call of FLUSHALL is one on every group that is not yet judged.
   func openFlush(client: Int, stream: Int) -> Flush {
     let flush = Flush(client: client, stream: stream)

@@ -11,15 +11,16 @@ struct LastWord {
   private var countLeft: Int
 
   /// Prepare, vote, decision (commit, dead, aborted), acknowledgement (commit, aborted), inquiry,
-  /// answer (commit, refused, aborted, prepared). Words of an end stand twice: what a machine takes
-  /// with it then shows only if everybody else is prepared.
+  /// answer (commit, refused, aborted, prepared). Words of an end stand several times: what a machine
+  /// takes with it then shows only if everybody else is prepared.
   private static let all: [(UInt8, UInt8?)] = [
-    (1, nil), (3, nil), (4, 0), (4, 1), (4, 1), (4, 2), (4, 2), (5, 0), (5, 2), (6, nil), (7, 0),
-    (7, 1), (7, 1), (7, 2), (7, 3),
+    (1, nil), (3, nil), (4, 0), (4, 1), (4, 1), (4, 2), (4, 2), (4, 2), (4, 2), (5, 0), (5, 2),
+    (6, nil), (7, 0), (7, 1), (7, 1), (7, 1), (7, 2), (7, 3),
   ]
 
   /// Kinds of items, counted from 1; 0 stands for what is no message of the negotiator's.
   static let kindCount = 8
+  static let voteKind = 3
 
   private static let headerByteCount = 24
   private static let itemHeadByteCount = 23

@@ -247,7 +247,9 @@ final class Mesh {
     let kind = chance.below(4)
     world.trace.note("cut", at: world.now, UInt64(from * count + to), UInt64(kind))
     if kind == 3 {
-      let muted = chance.within(1...LastWord.kindCount - 1)
+      // Without votes a round ends undecided where all are prepared.
+      let isVote = chance.chance(1, in: 2)
+      let muted = isVote ? LastWord.voteKind : chance.within(1...LastWord.kindCount - 1)
       muteUntil[from * LastWord.kindCount + muted] = until
       return
     }

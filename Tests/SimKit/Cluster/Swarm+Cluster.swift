@@ -27,8 +27,10 @@ extension Swarm {
     mesh.latencyMicrosMax = [50, 500, 5_000][chance.below(3)]
     mesh.lossInThousand = chance.within(10...200)
     mesh.oldAtStartMax = chance.within(1...60)
+    mesh.millisBetweenCuts = chance.within(100...1_000)
+    mesh.cutMillisMax = [50, 500, 1_000][chance.below(3)]
     diskMicrosMax = [50, 1_000, 10_000][chance.below(3)]
-    patienceMillis = UInt64(chance.within(100...1_000))
+    patienceMillis = UInt64(chance.within(100...400))
     lastWordsInThousand = 1_000
     downMillisMax = 20
     stallsInThousand = 0
