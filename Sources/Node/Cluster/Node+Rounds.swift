@@ -267,6 +267,10 @@ extension Node {
     if let open = cluster.pointee.open, open.changesAll || access.isWhole && open.keys.count > 0 {
       touchesRound = true
     }
+    // The removal of what has expired is a change of this node alone, outside of any round: the
+    // open one ends, and what it holds counts from here on.
+    let endsRound = isDue && !touchesRound && mayCloseRound(session, cluster)
+    if endsRound { closeRound() }
     let joins = access.changes || touchesRound || isRenewing || isInOpenRound(session, cluster)
     var holder = cluster.pointee.holderOfAll(access, joins: joins)
     visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, isWritten in
@@ -282,9 +286,7 @@ extension Node {
       block(on: holder, session, cluster)
       return nil
     }
-    if isDue, !touchesRound, mayCloseRound(session, cluster) {
-      // Its removal is a change of this node alone, outside of any round.
-      closeRound()
+    if endsRound {
       var expired: UInt64 = 0
       visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
         if database.pointee.expireIfDue(key) { expired += 1 }

@@ -186,6 +186,24 @@ import Testing
     #expect(cluster.take(1, links[1]).hasSuffix("$-1"))
   }
 
+  /// The open round ends before a key that is due goes, and then holds the id that it seals.
+  @Test func anIdThatIsBeingSealedIsHeldThoughAKeyIsDue() {
+    let cluster = ClusterBench()
+    let links = (0..<2).map { _ in cluster.connect(1) }
+    #expect(cluster.ask(1, links[0], "SET k v PX 50") == "+OK")
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    let instant = cluster[1].bench.host.link.moment.instant
+    cluster[1].bench.host.link.moment.instant = instant + .millis(99)
+    cluster[1].bench.host.link.moment.wallNanos += 99_000_000
+    for (link, text) in zip(links, ["OUTCOME \(id) SEAL\r\n", "ONCE \(id) SET k w\r\n"]) {
+      cluster[1].bench.host.link.events.append((.received(link), Array(text.utf8)))
+    }
+    cluster.settle()
+    #expect(cluster.take(1, links[0]) == "$7;aborted")
+    #expect(cluster.take(1, links[1]).hasPrefix("-ABORTED the id was sealed"))
+  }
+
   @Test func aSealWaitsForAnOlderTransactionThatWaitsItself() {
     let cluster = ClusterBench()
     let links = (1...2).map { cluster.connect($0) }
