@@ -135,7 +135,9 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       resumeSessions(at: now)
       takeEvents(at: now)
       if isMember { wakePeers(at: now) }
+      if isMember { workOnCopy(at: now) }
     }
+    if case .stopped(let reason) = stage { return .stopped(reason) }
     concludeClusterTurn(at: now)
     #if MUTANTS
       if FailPoint.isAtHandOver {
@@ -182,6 +184,10 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       left -= 1
       switch event {
       case .received(let id):
+        if isMember, isContact(id) {
+          receive(input.bytes, fromContact: id, at: now)
+          continue
+        }
         if isMember, node.isPeer(id) {
           receive(input.bytes, fromPeer: id, at: now)
           continue
@@ -336,7 +342,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       if let force = forceDeadline { earliest = min(earliest, force) }
     }
     if case .draining(let deadline) = stage { earliest = min(earliest, deadline) }
-    if isMember, !waitsForDisk { earliest = min(earliest, peersDeadline) }
+    if isMember, !waitsForDisk { earliest = min(earliest, peersDeadline, copyDeadline) }
     return earliest
   }
 

@@ -19,9 +19,12 @@ extension Node {
     if !session.pointee.authenticated, !flags.contains(.noAuth) {
       return fail("NOAUTH Authentication required.")
     }
-    if database == nil, !flags.contains(.loading) {
+    if database == nil || joining.isJoining, !flags.contains(.loading) {
       session.pointee.queue?.failed = true
-      return fail("LOADING Tuppence is loading the dataset in memory")
+      return fail(
+        joining.isJoining
+          ? "LOADING Tuppence is joining a cluster"
+          : "LOADING Tuppence is loading the dataset in memory")
     }
     if flags.contains(.noDatagram), session.pointee.link == .none {
       session.pointee.queue?.failed = true

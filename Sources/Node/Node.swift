@@ -65,6 +65,10 @@ struct Node: ~Copyable {
   var operationID: OperationID?
   /// Offset in `output` from which replies must wait at the gate; -1: none.
   private var gateStart = -1
+  /// Joining a cluster, or letting one join.
+  var joining = Joining()
+  /// What is to be done for a copy, since the last time Host looked.
+  var copyEffects = CopyEffects()
   /// Lines for the log, since the last time Host looked.
   var lines: [(level: LogLevel, text: String)] = []
   /// Copies of values that a command moves within the table.

@@ -141,10 +141,10 @@ extension Database {
 
   // MARK: The target
 
-  /// Removes all entries and all notes of the ledger, where nothing may be staged, by records of
-  /// its own: what is copied next begins with an empty table. Recorded outcomes stay, as they say
-  /// what has happened, and so does the horizon.
-  public mutating func clearForCopy() {
+  /// Removes all entries and all notes of the ledger but `kept`, where nothing may be staged, by
+  /// records of its own: what is copied next begins with an empty table. Recorded outcomes stay, as
+  /// they say what has happened, and so does the horizon.
+  public mutating func clearForCopy(keeping kept: UnsafeRawBufferPointer) {
     invariant(!transaction.isOpen, "the data is cleared between transactions")
     log.begin()
     log.body.appendFlush(version: lastStamp)
@@ -153,7 +153,7 @@ extension Database {
     discard(before)
     lastRemoval = log.finish()
     var ids: [[UInt8]] = []
-    visitLedger { ids.append([UInt8]($0.id)) }
+    visitLedger { if !$0.id.elementsEqual(kept) { ids.append([UInt8]($0.id)) } }
     for id in ids { _ = id.withUnsafeBytes { unnote($0) } }
   }
 

@@ -63,14 +63,16 @@ public struct OpenServer: ~Copyable {
     return sockets
   }
 
-  /// The loop. Recovery begins with its first turn.
+  /// The loop. Recovery begins with its first turn. `cluster` takes the place of that of the
+  /// options, for what was known only when the port was.
   public consuming func host(
-    passwords: (any PasswordChecker)? = nil
+    passwords: (any PasswordChecker)? = nil, cluster: ClusterOptions? = nil
   ) -> Host<SocketTransport, ThreadedDisk> {
     var node = options.node
     node.connectionCountMax = link.options.connectionCountMax
     node.port = link.port
     node.processID = getpid()
+    if let cluster { node.cluster = cluster }
     node.cluster?.resolver = MemberNames(wake: link.waker)
     var disk = DiskOptions()
     disk.fillsAhead = node.durability == .always

@@ -11,8 +11,10 @@ struct MemberStart {
   /// What `--id` and `--cluster` say; nil: the directory decides. Which list is in force it decides
   /// always.
   private(set) var flags: (id: MemberID, list: MemberList)?
-  /// Where this member is reached.
-  let own: MemberAddress
+  /// Where this member is reached; nil for a joiner, until it is a member.
+  let own: MemberAddress?
+  /// The member of a cluster through which this process joins it.
+  private(set) var joining: JoinFlags?
   /// The directory has not been a member's yet.
   private let isFirst: Bool
 
@@ -22,6 +24,14 @@ struct MemberStart {
     let number = try values.integer("id", in: 1...Int(MemberID.numberMax))
     let known = MemberFile.read(in: directory)
     isFirst = known == nil
+    joining = try JoinFlags(values, id: number.map { MemberID(UInt16($0)) })
+    if joining != nil {
+      if text != nil {
+        throw UsageError("--mhost joins a cluster that is there, --cluster begins one: give one")
+      }
+      own = known
+      return
+    }
     if let text, let number {
       let list = try MemberList(text)
       let id = MemberID(UInt16(number))
@@ -33,7 +43,9 @@ struct MemberStart {
       return
     }
     if text != nil { throw UsageError("--cluster needs --id, the member that this process is") }
-    if number != nil { throw UsageError("--id needs --cluster, the list of all members") }
+    if number != nil {
+      throw UsageError("--id needs --cluster, the list of all members, or --mhost and --qport")
+    }
     guard let known else {
       if values.has("secret-file") {
         throw UsageError("--secret-file is for the members of a cluster: give --id and --cluster")
@@ -47,10 +59,9 @@ struct MemberStart {
   /// exists, so this may block.
   func options(secretFile: String?) throws(Failure) -> ClusterOptions {
     let secret = try secretFile.map { path throws(Failure) in try Secret(file: path) }
-    guard let flags else {
-      return ClusterOptions(
-        nonceKey: SipKey(k0: systemRandomWord(), k1: systemRandomWord()), authenticator: secret)
-    }
+    let nonceKey = SipKey(k0: systemRandomWord(), k1: systemRandomWord())
+    if let joining { return try joining.options(nonceKey: nonceKey, secret) }
+    guard let flags else { return ClusterOptions(nonceKey: nonceKey, authenticator: secret) }
     let cluster: ClusterOptions
     do throws(OpenFailure) {
       cluster = try ClusterOptions(
@@ -65,6 +76,77 @@ struct MemberStart {
           + "--secret-file")
     }
     return cluster
+  }
+
+  /// Where a joiner will be reached: by `--advertise`, or where it listens.
+  func advertised(_ options: ServeOptions, port: UInt16) throws(Failure) -> String {
+    if let given = joining?.advertised { return given }
+    if let own { return own.text }
+    let host = options.hosts.first { $0 != "localhost" } ?? "127.0.0.1"
+    if let endpoint = Endpoint(address: host, port: port), endpoint.high == 0,
+      endpoint.low & 0xFFFF_FFFF == 0
+    {
+      throw Failure(
+        .configuration,
+        "this process listens on all addresses (\(host)): give the one at which the members reach "
+          + "it as --advertise HOST:PORT")
+    }
+    return host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
+}
+
+/// What `--mhost`, `--qport`, `--id` and `--advertise` say.
+struct JoinFlags {
+  private let host: String
+  private let port: UInt16
+  private let id: MemberID?
+  /// `host:port`.
+  let advertised: String?
+
+  /// Nil when this process is not to join anything.
+  init?(_ values: FlagValues, id: MemberID?) throws(UsageError) {
+    let host = values.text("mhost")
+    let port = try values.integer("qport", in: 1...65_535)
+    let address = values.text("advertise")
+    guard let host, let port else {
+      if host != nil || port != nil {
+        throw UsageError("--mhost and --qport go together: a member of the cluster to join")
+      }
+      if address != nil {
+        throw UsageError("--advertise is for a process that joins: give --mhost and --qport")
+      }
+      return nil
+    }
+    if host.isEmpty { throw UsageError("--mhost needs an address or a name") }
+    if let address {
+      guard let list = try? MemberList("1=\(address)"), list.entries.count == 1 else {
+        throw UsageError("--advertise must be HOST:PORT, not \"\(address)\"")
+      }
+    }
+    self.host = host
+    self.port = UInt16(port)
+    self.id = id
+    advertised = address
+  }
+
+  /// Names are resolved here, before the loop exists, so this may block.
+  func options(nonceKey: SipKey, _ secret: Secret?) throws(Failure) -> ClusterOptions {
+    let endpoints: [Endpoint]
+    do throws(ResolveError) {
+      endpoints = try resolve(host: host, port: port)
+    } catch {
+      throw Failure(.address, "--mhost: \(error)")
+    }
+    if secret == nil, endpoints.contains(where: { !$0.isLoopback }) {
+      throw Failure(
+        .configuration,
+        "the member at \(host) is not on a loopback address: give the cluster's --secret-file")
+    }
+    var options = ClusterOptions(
+      ownID: id, members: [], clusterID: 0, nonceKey: nonceKey, authenticator: secret)
+    options.joining = JoinTarget(
+      donor: "\(host):\(port)", endpoints: endpoints, id: id, address: "")
+    return options
   }
 }
 

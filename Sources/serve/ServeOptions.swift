@@ -54,7 +54,7 @@ struct ServeOptions {
   /// A member listens where the others look for it, unless it is told otherwise.
   private mutating func readMembership(_ values: FlagValues) throws(UsageError) {
     membership = try MemberStart(values, directory: dataDirectory)
-    guard let own = membership?.own else { return }
+    guard let own = membership.flatMap({ $0.own }) else { return }
     port = own.port
     if hosts.isEmpty { hosts = ["localhost", own.host] }
   }
@@ -136,6 +136,15 @@ struct ServeOptions {
         help: "all members at the first start, as 1=HOST:PORT,2=HOST:PORT,...;\n"
           + "the same list for each. They talk over UDP with -u alone,\notherwise TCP"),
       Flag(
+        "mhost", short: "m", value: "HOST",
+        help: "join the cluster of the member at this host: take its data, then\n"
+          + "be a member; the data directory is empty, or that of such a start"),
+      Flag("qport", short: "q", value: "PORT", help: "and that member's port"),
+      Flag(
+        "advertise", value: "HOST:PORT",
+        help: "with --mhost: where the members reach this process\n"
+          + "(default: where it listens)"),
+      Flag(
         "secret-file", value: "FILE",
         help: "the cluster's secret, the same for all members; needed unless\n"
           + "all are on loopback (make one with: openssl rand -base64 32)"),
@@ -185,6 +194,7 @@ struct ServeOptions {
       serve                             TCP on localhost, data in ./tuppence-data
       serve -t -u -p 7000               TCP and UDP on port 7000
       serve -s 0.0.0.0 --password-file /etc/tuppence/password
+      serve -m 127.0.0.1 -q 7001 -p 7004 --data ./m4     joins that cluster
       serve --id 1 --cluster 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003 --data ./m1
 
     signals: TERM or INT drains, forces and exits (a second one ends at once); HUP reopens the log.

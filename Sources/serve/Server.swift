@@ -23,13 +23,16 @@ struct Server {
   func run() throws(Failure) -> ExitCode {
     let addresses = try Addresses.resolved(for: options)
     try Addresses.check(addresses, options)
-    let cluster = try options.membership?.options(secretFile: options.secretFile)
+    var cluster = try options.membership?.options(secretFile: options.secretFile)
     let server = try open(serverOptions(addresses, cluster))
     let wake = server.link.waker
+    if let membership = options.membership, cluster?.joining != nil {
+      cluster?.joining?.address = try membership.advertised(options, port: server.link.port)
+    }
     var passwords: Passwords?
     if let file = options.passwordFile { passwords = try Passwords(file: file, wake: wake) }
     announce(server.link, cluster)
-    var host = server.host(passwords: passwords)
+    var host = server.host(passwords: passwords, cluster: cluster)
     signals.start(wake: wake) { [log] in
       if let problem = log.reopen() { log.line(.error, problem) }
     }
@@ -50,12 +53,12 @@ struct Server {
       case .loading:
         progress.show(host.recovered, at: systemInstant())
       case .running:
+        if options.membership != nil, let own = host.takeOwnAddress() {
+          try MemberFile.write(own, in: options.dataDirectory)
+        }
         guard isLoading else { continue }
         isLoading = false
         progress.clear()
-        if let own = options.membership?.own {
-          try MemberFile.write(own, in: options.dataDirectory)
-        }
         log.notice("ready after \((systemInstant() - begin).millis) ms")
       case .stopped(let reason):
         progress.clear()
@@ -144,7 +147,9 @@ struct Server {
     if let cluster {
       let medium = link.options.peersUseDatagrams ? "UDP" : "TCP"
       let secret = cluster.authenticator == nil ? "without a secret" : "with a secret"
-      log.notice("a member of a cluster, over \(medium), \(secret)")
+      let role =
+        cluster.joining.map { "to join at \($0.donor) as \($0.address)" } ?? "a member of a cluster"
+      log.notice("\(role), over \(medium), \(secret)")
     }
     switch options.durability {
     case .always: break

@@ -30,7 +30,10 @@ extension Cluster {
   /// Who keeps a command from using the table as a whole.
   mutating func holderOfAll(_ access: Node.Access, joins: Bool) -> TransactionID? {
     guard joins else {
-      guard negotiator.isLocked(operation: Self.allKeys) == .write else { return nil }
+      // One that takes a member in changes no key, and writes need this member before and after.
+      guard negotiator.isLocked(operation: Self.allKeys) == .write,
+        state.pending?.proposed.change.guest == nil
+      else { return nil }
       return negotiator.holder(operation: Self.allKeys)
     }
     let mode: LockMode = access.changesAll || open?.changesAll == true ? .write : .read

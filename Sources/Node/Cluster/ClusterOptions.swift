@@ -24,6 +24,9 @@ public struct ClusterOptions: Sendable {
   /// Bytes waiting to be written to one member above which further messages are dropped, as for one
   /// that cannot be reached.
   public var outputByteCountMax = 192 << 20
+  /// The cluster is to be joined by this member of it; a process that is a member already goes on
+  /// as that.
+  public var joining: JoinTarget?
   /// Resolves names; nil: there are none but numeric ones.
   public var resolver: (any NameResolver)?
 
@@ -48,6 +51,14 @@ public struct ClusterOptions: Sendable {
   public init(nonceKey: SipKey, authenticator: (any MessageAuthenticator)?) {
     self.init(
       ownID: nil, members: [], clusterID: 0, nonceKey: nonceKey, authenticator: authenticator)
+  }
+
+  /// The options of the contact number `number` of a joiner: nonces and incarnation of its own.
+  func contact(_ number: UInt64) -> ClusterOptions {
+    var options = self
+    let word = { Peers.word(1 << 62 | 2 * number + $0, of: nonceKey) }
+    options.nonceKey = SipKey(k0: word(0), k1: word(1))
+    return options
   }
 
   /// The first list, as it is kept; nil: the directory decides.

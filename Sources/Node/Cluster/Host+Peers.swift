@@ -19,7 +19,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   mutating func peerOpened(_ id: LinkID, from endpoint: Endpoint, at now: Moment) {
-    guard isMember, node.database != nil else {
+    if isContact(id) { return contactOpened(id, at: now) }
+    guard isMember, node.database != nil, node.hasPeers else {
       // A node alone has no peers, and a member not before it knows its list.
       return link.close(id, afterFlush: false, at: now)
     }
@@ -28,6 +29,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   mutating func peerClosed(_ id: LinkID, _ end: LinkEnd, at now: Moment) {
+    if isContact(id) { return contactClosed(id, at: now) }
     node.peers?.closed(id, end, at: now, into: &peerEffects)
     carryOutPeerEffects(at: now)
   }
@@ -43,7 +45,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     switch delivery.channel {
     case .negotiator: node.receive(payload, from: delivery.member)
     case .list: node.receiveList(payload, from: delivery.member)
-    case .copy: break
+    case .copy: receiveCopy(payload, from: delivery.member, at: now)
     }
   }
 
@@ -101,7 +103,10 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       node.memberReachable(greeting)
       heard(greeting, at: now)
     case .unreachable(let member): node.memberUnreachable(member)
-    case .guest, .knock: break
+    case .guest(let member): node.guestArrived(member)
+    case .knock(let endpoint):
+      let id = link.connect(to: endpoint, at: now)
+      node.joining.call?.called(as: id, at: now.instant, into: &peerEffects)
     }
   }
 

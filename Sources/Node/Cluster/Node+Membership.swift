@@ -23,6 +23,7 @@ extension Node {
       }
     }
     if isUnreadable { return "what the directory says of the cluster cannot be read" }
+    if found == nil, let answer = enterAsJoiner(change, database) { return answer.refusal }
     guard let options = options.cluster else {
       guard cluster == nil, let found else { return nil }
       return
@@ -48,8 +49,9 @@ extension Node {
       database.pointee.log.hurry()
     }
     peers = Peers(options, as: note.ownID, of: note.membership)
-    joinCluster(note, seed: options.nonceKey.k0 ^ options.nonceKey.k1)
+    joinCluster(note, seed: Self.negotiatorSeed(of: options.nonceKey))
     if let change { cluster?.pointee.state.recover(change) }
+    endUnfinishedJoin(database)
     return nil
   }
 
@@ -131,12 +133,16 @@ extension Node {
   /// now is what the joiner must have when it votes for this attempt.
   mutating func changePrepared(
     _ id: TransactionID, _ attempt: Attempt, _ change: MembershipChange
-  ) {}
+  ) {
+    donorPrepared(CopyAttempt(id: id, attempt: attempt), change)
+  }
 
   /// A change that was proposed here is decided; nil: its outcome is not known yet.
   mutating func changeDecided(
     _ id: TransactionID, committed: Bool?, _ change: MembershipChange
-  ) {}
+  ) {
+    donorDecided(id, committed: committed ?? false, change)
+  }
 
   // MARK: By force
 
@@ -259,6 +265,8 @@ extension Node {
 
   /// A session with a member has begun, or it is heard again.
   mutating func memberReachable(_ greeting: PeerGreeting) {
+    donorReachable(greeting)
+    if guest == greeting.member { guestReachable(greeting) }
     guard let cluster else { return }
     noteConfirmations(cluster)
     cluster.pointee.negotiator.reachable(greeting.member, true, at: now.instant)
@@ -295,7 +303,9 @@ extension Node {
 
   /// Acts upon changes of the list that were decided in this turn.
   mutating func applyChanges(_ cluster: ClusterPointer) {
-    for (change, isCommitted) in cluster.pointee.state.takeDecided() where isCommitted {
+    for (change, isCommitted) in cluster.pointee.state.takeDecided() {
+      joinerDecided(committed: isCommitted)
+      guard isCommitted else { continue }
       let membership = cluster.pointee.state.present
       switch change.proposed.change {
       case .add(let newcomer):

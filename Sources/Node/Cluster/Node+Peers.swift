@@ -7,6 +7,8 @@ import TPC
 extension Node {
   /// A member was silent for too long.
   mutating func memberUnreachable(_ member: MemberID) {
+    if joining.donor?.member == member { guestUnreachable() }
+    donorUnreachable(member)
     cluster?.pointee.negotiator.reachable(member, false, at: now.instant)
   }
 
@@ -18,12 +20,20 @@ extension Node {
     }
   }
 
+  /// There is a list of others to talk to.
+  var hasPeers: Bool {
+    switch peers {
+    case .some: true
+    case .none: false
+    }
+  }
+
   // MARK: INFO
 
   /// The lines of the section `Cluster`. Of the cluster that Redis knows there is none: its clients
   /// would ask for slots.
   func clusterLines() -> [(String, String)] {
-    let none = [("cluster_enabled", "0")]
+    let none = [("cluster_enabled", "0")] + joiningLines
     switch peers {
     case .some(let peers):
       let transactions = cluster.map { transactionLines($0) } ?? []

@@ -278,6 +278,10 @@ extension Node {
         holder = cluster.pointee.holder(of: key, isWritten: isWritten, joins: joins)
       }
     }
+    // Before its absence is told it is to be removed, which is not for now.
+    if holder == nil, isDue, isFrozen {
+      holder = cluster.pointee.negotiator.holder(operation: Cluster.allKeys)
+    }
     if let id = operationID, holder == nil {
       holder = cluster.pointee.negotiator.blocker(
         of: id, .write, for: cluster.pointee.open?.id)

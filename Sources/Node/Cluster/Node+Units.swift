@@ -246,6 +246,7 @@ extension Node {
 
   /// Removes what has expired and is not locked.
   mutating func expireDue(_ database: UnsafeMutablePointer<Database>, limit: Int) -> ExpiryPass {
+    if isFrozen { return database.pointee.expireDue(limit: limit) { _ in true } }
     guard let cluster, cluster.pointee.negotiator.lockCount > 0 else {
       let removed = database.pointee.expireDue(limit: limit)
       return ExpiryPass(
@@ -254,5 +255,11 @@ extension Node {
     return database.pointee.expireDue(limit: limit) {
       cluster.pointee.negotiator.isLocked($0) != nil
     }
+  }
+
+  /// The table is to stay as it is: it is what a joiner must have, or becomes that.
+  var isFrozen: Bool {
+    joining.isJoining
+      || cluster?.pointee.negotiator.isLocked(operation: Cluster.allKeys) == .write
   }
 }

@@ -102,7 +102,7 @@ struct PeerMember {
   var greeting: PeerGreeting?
   var version: UInt8 = 0
   var isReachable = false
-  /// It is no member yet, only linked like one.
+  /// The guest that its own hello has made one.
   var isGuest = false
   /// The last sign of life; the start of this process before the first.
   var lastHeard: Instant

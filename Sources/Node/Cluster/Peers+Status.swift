@@ -38,7 +38,7 @@ public struct PeerStatus: Sendable {
 extension Peers {
   /// The other members by rising id.
   public func statuses(at now: Instant) -> [PeerStatus] {
-    others.filter { !$0.isGuest }.map { other in
+    others.map { other in
       PeerStatus(
         member: other.member, role: other.role,
         state: other.isReachable ? .reachable : other.refusal != nil ? .refused : .unreachable,

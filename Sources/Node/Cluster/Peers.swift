@@ -34,7 +34,7 @@ public struct Peers: ~Copyable {
   var strangerLogs = [Instant?](repeating: nil, count: PeerRefusal.allCases.count + 1)
   private var nonceCount: UInt64 = 0
   private var isStarted = false
-  private let firstMembers: [Member]
+  let firstMembers: [Member]
 
   /// Links that others opened and have not proven; above it the oldest gives way.
   public static var strangerCountMax: Int { 32 }
@@ -86,6 +86,8 @@ public struct Peers: ~Copyable {
     }
     for var entry in others where !members.contains(where: { $0.id == entry.member.id }) {
       if entry.isGuest {
+        // Its copy goes on.
+        entry.role = .guest
         fresh.append(entry)
         continue
       }
@@ -280,7 +282,12 @@ public struct Peers: ~Copyable {
       return false
     }
     counters.sent += 1
-    let kind: PeerMessageKind = channel == .copy ? .copy : .payload
+    let kind: PeerMessageKind =
+      switch channel {
+      case .negotiator: .payload
+      case .list: .list
+      case .copy: .copy
+      }
     put(kind, index, at: now, into: &effects) { $0.append(payload) }
     return true
   }

@@ -90,10 +90,16 @@ struct StoreResource: Resource, ~Copyable {
     var others: [LedgerNote] = []
     if members.pending?.id == id { others.append(LedgerNote(MembershipNote.changeKey, nil)) }
     if let changed { others.append(LedgerNote(MembershipNote.key, Array(changed.bytes.bytes))) }
+    #if MUTANTS
+      FailPoint.reach(.beforeDecision)
+    #endif
     withKey(id) {
       _ = database.pointee.settle($0, committed: committed, note: record, with: others)
     }
     members.settled(id, committed: changed)
+    #if MUTANTS
+      FailPoint.reach(.afterDecision, database.pointee.log.appended)
+    #endif
   }
 
   mutating func takeMembers() -> (members: MemberSet, epoch: Epoch)? { members.takeMembers() }
@@ -115,18 +121,6 @@ struct StoreResource: Resource, ~Copyable {
   static func horizonMillis(in detail: UnsafeRawBufferPointer) -> Int64? {
     guard detail.count == MemoryLayout<Int64>.size else { return nil }
     return Int64(littleEndian: detail.loadUnaligned(as: Int64.self))
-  }
-
-  private func settle(
-    _ id: TransactionID, committed isCommit: Bool, _ record: UnsafeRawBufferPointer?
-  ) {
-    #if MUTANTS
-      FailPoint.reach(.beforeDecision)
-    #endif
-    withKey(id) { _ = database.pointee.settle($0, committed: isCommit, note: record) }
-    #if MUTANTS
-      FailPoint.reach(.afterDecision, database.pointee.log.appended)
-    #endif
   }
 
   private func withKey(_ id: TransactionID, _ body: (UnsafeRawBufferPointer) -> Void) {

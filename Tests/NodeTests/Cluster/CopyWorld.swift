@@ -75,7 +75,7 @@ final class CopyWorld {
   /// The joiner dies and comes back with an empty table; its donor begins again.
   func restartJoiner() {
     end = nil
-    joinerData.clearForCopy()
+    joinerData.clearForCopy(keeping: UnsafeRawBufferPointer(start: nil, count: 0))
     joiner = Joiner()
     toJoiner = []
     toDonor = []
@@ -192,7 +192,7 @@ final class CopyWorld {
         precondition(note.elementsEqual("note".utf8))
         begins += 1
         joinerData.observe(stamp: stamp)
-        joinerData.clearForCopy()
+        joinerData.clearForCopy(keeping: UnsafeRawBufferPointer(start: nil, count: 0))
         joiner.begun(joinerData)
       }
     }

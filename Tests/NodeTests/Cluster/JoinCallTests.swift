@@ -15,7 +15,7 @@ struct JoinCallTests {
     #expect(welcome.clusterID == 77 && welcome.stamp == Stamp(nanos: 99))
     #expect(welcome.endpoint == peerEndpoint(2))
     #expect(world.guest == MemberID(4) && world.guests == [MemberID(4)])
-    #expect(world.statusCount == 2 && world.reachableCount == 1)
+    #expect(world.roles == [.member, .member, .guest] && world.reachableCount == 1)
     #expect(world.log == ["member 4 (j4:7000) asks to join"])
     // It is called like a member from now on.
     #expect(world.calls.contains(MemberID(4)))
@@ -191,7 +191,7 @@ final class JoinCallWorld {
 
   var guest: MemberID? { peers.guest }
   var reachableCount: Int { peers.reachableCount }
-  var statusCount: Int { peers.statuses(at: now).count }
+  var roles: [PeerRole] { peers.statuses(at: now).map(\.role) }
   private var moment: Moment {
     Moment(instant: now, wallNanos: 1_700_000_000_000_000_000 + now.nanos)
   }

@@ -31,6 +31,12 @@ enum CopyMessage {
 
   /// The longest chunk: what goes through all transports with room to spare.
   static var byteCountMax: Int { 256 << 10 }
+  /// True for a chunk with which a copy begins.
+  static func isBegin(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard case .chunk(_, .begin) = CopyMessage(bytes) else { return false }
+    return true
+  }
+
   /// Bytes before a chunk's content.
   static var headerByteCount: Int { 14 }
 

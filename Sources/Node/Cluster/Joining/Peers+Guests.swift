@@ -8,12 +8,22 @@ extension Peers {
   /// The guest that was taken in by its own hello.
   public var guest: MemberID? { others.first { $0.isGuest }?.member.id }
 
+  /// Where another one is reached, as it was written.
+  func address(of member: MemberID) -> String? {
+    index(of: member).map { others[$0].member.address }
+  }
+
   /// Ends the link to the guest and forgets it.
   public mutating func dismissGuest(at now: Moment, into effects: inout PeerEffects) {
     guard let other = others.firstIndex(where: { $0.isGuest }) else { return }
     let link = others[other].link
     others.remove(at: other)
     if let index = session(of: link) { end(index, at: now, into: &effects) }
+  }
+
+  /// Ends all links.
+  mutating func closeAll(at now: Moment, into effects: inout PeerEffects) {
+    for index in sessions.indices.reversed() { end(index, at: now, into: &effects) }
   }
 
   // MARK: Handshake
@@ -50,7 +60,9 @@ extension Peers {
     sayWelcome(index, into: &effects)
     sessions[index].phase = .admitted
     dismissGuest(at: now, into: &effects)
+    others.removeAll { $0.member.id == id }
     var guest = newcomer(Member(id: id, address: address, endpoint: endpoint), at: now)
+    guest.role = .guest
     guest.isGuest = true
     others.append(guest)
     others.sort { $0.member.id < $1.member.id }
@@ -61,7 +73,7 @@ extension Peers {
   // MARK: Refusing
 
   private func objection(toJoiner hello: PeerHello) -> PeerRefusal? {
-    if hello.clusterID != 0, hello.clusterID != options.clusterID { return .otherCluster }
+    if hello.clusterID != 0, hello.clusterID != clusterID { return .otherCluster }
     if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
     if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
     return nil
@@ -70,12 +82,12 @@ extension Peers {
   private func objection(
     toGuest id: MemberID, at address: String, now: Instant
   ) -> PeerRefusal? {
-    if id == options.ownID { return .idTaken }
-    for other in others where !other.isGuest {
+    if id == ownID { return .idTaken }
+    for other in others where other.role == .member {
       if other.member.id == id { return .idTaken }
       if other.member.address == address { return .addressTaken }
     }
-    if options.members.contains(where: { $0.id == options.ownID && $0.address == address }) {
+    if firstMembers.contains(where: { $0.id == ownID && $0.address == address }) {
       return .addressTaken
     }
     // A guest that has died is heard of by nobody; the one that comes back has its address.
@@ -95,7 +107,7 @@ extension Peers {
       return guest.member.id
     }
     return (1...MemberID.numberMax).map(MemberID.init).first { id in
-      id != options.ownID && !others.contains { $0.member.id == id && !$0.isGuest }
+      id != ownID && !others.contains { $0.member.id == id && !$0.isGuest }
     }
   }
 
