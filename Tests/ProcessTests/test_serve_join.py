@@ -179,7 +179,8 @@ def test_the_joiner_is_killed_in_the_middle(join):
         time.sleep(pause)
         join.run.kill()
     join.start(donor=1)
-    join.run.wait_for(r"joined the cluster as member 4", 90)
+    # Where the last kill came too late, it had joined before and goes on as the member that it is.
+    join.run.wait_for(r"joined the cluster as member 4|member 4 of 4 in cluster", 90)
     for writer in writers:
         writer.end()
     assert join.assert_equal() > 40_000
