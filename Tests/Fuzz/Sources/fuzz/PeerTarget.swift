@@ -118,6 +118,7 @@ private struct PeerFuzz: ~Copyable {
       header.append(.pong, to: &again)
       pulse.append(to: &again)
     case .list(let header, let rest): again.write(header, .list, bytes, rest)
+    case .copy(let header, let rest): again.write(header, .copy, bytes, rest)
     case .refusal(let header, let reason):
       header.append(.refusal, to: &again)
       again.append(reason.rawValue)
