@@ -105,9 +105,9 @@ private struct PeerFuzz: ~Copyable {
     switch message {
     case .hello(let hello):
       hello.append(to: &again)
-      // Bytes after the 72nd are a later version's; seven bits of the flags are not ours.
+      // Bytes after ours are a later version's; so are bits of the flags that are not ours.
       again.mutableBytes[3] |= bytes[3] & 0xFE
-      again.append(UnsafeRawBufferPointer(rebasing: bytes[PeerHello.byteCount...]))
+      again.append(UnsafeRawBufferPointer(rebasing: bytes[again.count...]))
     case .proof(let header, let rest): again.write(header, .proof, bytes, rest)
     case .welcome(let header, let rest): again.write(header, .welcome, bytes, rest)
     case .payload(let header, let rest): again.write(header, .payload, bytes, rest)
