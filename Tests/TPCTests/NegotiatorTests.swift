@@ -27,7 +27,7 @@ import Testing
     }
     #expect(begin(&negotiator) == .notReady)
     negotiator.finishRecovery(at: .zero, &resource, &effects)
-    negotiator.flush(stamp: .zero, &effects)
+    negotiator.flush(stamp: .zero, at: .zero, &effects)
     #expect(begin(&negotiator) == .notReady)
     guard case .notify(let ticket)? = effects.list.last else {
       Issue.record("no ticket")
