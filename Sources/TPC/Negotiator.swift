@@ -229,10 +229,9 @@ public struct Negotiator: ~Copyable {
     }
   }
 
-  /// Whether commits may wait for a message to ride with. Not when somebody waits for what they
-  /// unlock: he may wait for it elsewhere too.
+  /// Whether commits may wait for a message to ride with.
   private mutating func mayHold(at now: Instant) -> Bool {
-    guard options.decisionDelay > .zero, locks.waitingCount == 0 else { return false }
+    guard options.decisionDelay > .zero else { return false }
     if heldUntil == .never, !outbox.isEmpty { heldUntil = now + options.decisionDelay }
     return now < heldUntil
   }
