@@ -21,10 +21,7 @@ extension Node {
     }
     if database == nil || joining.isJoining, !flags.contains(.loading) {
       session.pointee.queue?.failed = true
-      return fail(
-        joining.isJoining
-          ? "LOADING Tuppence is joining a cluster"
-          : "LOADING Tuppence is loading the dataset in memory")
+      return failLoading()
     }
     if flags.contains(.noDatagram), session.pointee.link == .none {
       session.pointee.queue?.failed = true
@@ -40,6 +37,14 @@ extension Node {
       if !flags.contains(.notQueued) { return enqueue(session) }
     }
     execute(spec, session)
+  }
+
+  /// Refuses what needs the data, which is not there yet.
+  mutating func failLoading() {
+    fail(
+      joining.isJoining
+        ? "LOADING Tuppence is joining a cluster"
+        : "LOADING Tuppence is loading the dataset in memory")
   }
 
   /// True when all keys of the command at hand are within bounds; answers the error otherwise.

@@ -33,6 +33,8 @@ extension Negotiator {
   ) {
     trace(&effects, entries[slot].id, entries[slot].attempt, nil, .forgets)
     remove(noteOf: entries[slot].id, &resource)
+    // Who was a member before may join again: see `remembersFormer`.
+    if !entries[slot].recorded.subtracting(members).isEmpty { hasUnlocked = true }
     finishWithoutNote(slot)
   }
 

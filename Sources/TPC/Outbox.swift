@@ -16,8 +16,6 @@ struct Outbox {
   /// Members with anything to send, by class.
   private var freeMembers = MemberSet()
   private var gatedMembers = MemberSet()
-  /// Members for whom there is something of the free class that may not be held.
-  private var urgentMembers = MemberSet()
 
   init(byteCountMax: Int) {
     self.byteCountMax = byteCountMax
@@ -52,15 +50,12 @@ struct Outbox {
     }
   }
 
-  /// Decision, acknowledgement or answer. Patient: it may be held until something else goes to the
-  /// member.
+  /// Decision, acknowledgement or answer.
   mutating func word(
     _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, _ word: Message.Word,
-    to member: MemberID, gated: Bool, patient: Bool = false
+    to member: MemberID, gated: Bool
   ) {
-    item(kind, id, attempt, to: member, gated: gated, patient: patient, 1) {
-      $0.append(word.rawValue)
-    }
+    item(kind, id, attempt, to: member, gated: gated, 1) { $0.append(word.rawValue) }
   }
 
   mutating func inquiry(
@@ -74,8 +69,7 @@ struct Outbox {
 
   private mutating func item(
     _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, to member: MemberID,
-    gated isGated: Bool, patient: Bool = false, _ byteCount: Int,
-    _ rest: (inout [UInt8]) -> Void
+    gated isGated: Bool, _ byteCount: Int, _ rest: (inout [UInt8]) -> Void
   ) {
     let index = Int(member.number) - 1
     if isGated {
@@ -83,7 +77,6 @@ struct Outbox {
       append(kind, id, attempt, byteCount, &gated[index], rest)
     } else {
       freeMembers.insert(member)
-      if !patient { urgentMembers.insert(member) }
       append(kind, id, attempt, byteCount, &free[index], rest)
     }
   }
@@ -105,22 +98,17 @@ struct Outbox {
 
   // MARK: Flushing
 
-  /// Makes messages of what was collected, or only of what may not be held and of what goes to the
-  /// same members; returns how many.
-  mutating func flush(
-    _ header: Message.Header, holding: Bool, _ effects: inout Effects
-  ) -> Int {
+  /// Makes messages of all that was collected; returns how many.
+  mutating func flush(_ header: Message.Header, _ effects: inout Effects) -> Int {
     guard !isEmpty else { return 0 }
     var count = 0
-    let leaving = holding ? urgentMembers : freeMembers
-    for member in leaving {
+    for member in freeMembers {
       count += Self.flush(&free[Int(member.number) - 1], member, gated: false, header, &effects)
     }
     for member in gatedMembers {
       count += Self.flush(&gated[Int(member.number) - 1], member, gated: true, header, &effects)
     }
-    freeMembers = freeMembers.subtracting(leaving)
-    urgentMembers = MemberSet()
+    freeMembers = MemberSet()
     gatedMembers = MemberSet()
     return count
   }
@@ -130,7 +118,6 @@ struct Outbox {
     for member in freeMembers.subtracting(members) { free[Int(member.number) - 1] = Box() }
     for member in gatedMembers.subtracting(members) { gated[Int(member.number) - 1] = Box() }
     freeMembers = freeMembers.intersection(members)
-    urgentMembers = urgentMembers.intersection(members)
     gatedMembers = gatedMembers.intersection(members)
   }
 

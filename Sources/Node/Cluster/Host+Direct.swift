@@ -53,6 +53,14 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     return (member, copy)
   }
 
+  /// Which member this is, and of whom; nil while it knows no list.
+  package var membershipView: MembershipView? {
+    guard let state = node.cluster?.pointee.state else { return nil }
+    return MembershipView(
+      ownID: state.ownID, membership: state.present, isJoining: node.joining.isJoining,
+      alarm: state.alarm)
+  }
+
   /// What this member holds and waits for now; nil while it has no data yet.
   package var memberView: MemberView? {
     guard let cluster = node.cluster, let database = node.database else { return nil }
@@ -70,6 +78,21 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     view.entries.sort { $0.key.lexicographicallyPrecedes($1.key) }
     return view
   }
+}
+
+/// What a member knows of its cluster's list, for oracles.
+package struct MembershipView {
+  /// This member, in the list or not.
+  package var ownID: MemberID
+  /// The list in force.
+  package var membership: Membership
+  /// It is not a member yet.
+  package var isJoining: Bool
+  /// Why the lists of two members cannot be brought together; nil: they can.
+  package var alarm: String?
+
+  /// It is one of the members.
+  package var isInside: Bool { membership.list.entry(of: ownID) != nil }
 }
 
 /// A member's data and what it has open, for oracles.

@@ -111,15 +111,14 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   /// A member has said its epoch. Whose is behind ours, as we have it durably, is told the list:
-  /// after a removal by force, or when it was removed.
+  /// after a removal by force, or when it was removed, or its id was given to another process.
   private mutating func heard(_ greeting: PeerGreeting, at now: Moment) {
     guard let cluster = node.cluster else { return }
     node.noteConfirmations(cluster)
     let state = cluster.pointee.state
     let present = state.present
     guard listMark == nil, let epoch = node.peers?.epoch, epoch == present.epoch,
-      greeting.epoch.forced < epoch.forced
-        || greeting.epoch < epoch && present.list.entry(of: greeting.member) == nil
+      greeting.epoch < epoch
     else { return }
     var bytes = ByteBuffer()
     present.encode(into: &bytes)

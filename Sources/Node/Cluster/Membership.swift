@@ -61,16 +61,23 @@ public struct Membership: Hashable, Sendable {
     return nil
   }
 
-  /// Takes a change that all members agreed on. It was in doubt over a removal by force, perhaps:
-  /// that one's member does not come back, and the only survivor stays.
-  public mutating func apply(_ change: MembershipChange) {
+  /// Takes a change that all members agreed on, begun when the list was that of `base`. It was in
+  /// doubt over a removal by force, perhaps: that one's member does not come back, and the only
+  /// survivor stays.
+  public mutating func apply(_ change: MembershipChange, begunIn base: Epoch) {
     switch change {
     case .add(let newcomer):
-      if !removals.contains(newcomer.id) { list.insert(newcomer) }
+      if !wasRemoved(newcomer.id, since: base) { list.insert(newcomer) }
     case .remove(let id): if list.entries.count > 1 { list.remove(id) }
     }
     epoch = Epoch(agreed: epoch.agreed + 1, forced: epoch.forced)
     removals = []
+  }
+
+  /// Whether somebody of that id was removed by force after `base`: one that was before may have
+  /// joined again.
+  func wasRemoved(_ id: MemberID, since base: Epoch) -> Bool {
+    removals.suffix(max(0, Int(epoch.forced) - Int(base.forced))).contains(id)
   }
 
   /// Takes the operator's word that a member, or a guest of a change in doubt, is gone.

@@ -43,8 +43,9 @@ final class MembershipState {
 
   /// The members, the one included that becomes one by the change in doubt.
   var parties: [MemberAddress] {
-    guard let guest = pending?.proposed.change.guest, present.list.entry(of: guest.id) == nil,
-      !present.removals.contains(guest.id), guest.id != ownID
+    guard let proposed = pending?.proposed, let guest = proposed.change.guest,
+      present.list.entry(of: guest.id) == nil, guest.id != ownID,
+      !present.wasRemoved(guest.id, since: proposed.base)
     else { return present.list.entries }
     return present.list.entries + [guest]
   }
@@ -78,7 +79,7 @@ final class MembershipState {
   func noteAfterCommit(of id: TransactionID) -> MembershipNote? {
     guard let pending, pending.id == id else { return nil }
     var changed = present
-    changed.apply(pending.proposed.change)
+    changed.apply(pending.proposed.change, begunIn: pending.proposed.base)
     return MembershipNote(ownID: ownID, membership: changed)
   }
 

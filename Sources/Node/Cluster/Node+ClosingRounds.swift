@@ -91,7 +91,7 @@ extension Node {
         changePrepared(id, round.attempt, change)
       } else if case .conflict = beginning {
         invariant(round.change != nil, "a round's keys were free a moment ago")
-        renew(id, round.attempt, cluster)
+        putOff(round, id, cluster)
       }
       return
     }
@@ -332,7 +332,7 @@ extension Node {
       guard let session = sessions[link], session.pointee.stall == .round else { continue }
       session.pointee.stall = .none
       stallOnOutput(session, unsent: 0)
-      if session.pointee.stall == .none, session.pointee.hasMore { becomeReady(session) }
+      if session.pointee.stall == .none { becomeReady(session) }
     }
   }
 
@@ -369,9 +369,15 @@ extension Node {
     guard let round = cluster.pointee.rounds.removeValue(forKey: id) else { return }
     round.attempt = attempt
     cluster.pointee.counters.conflicts &+= 1
+    putOff(round, id, cluster)
+    cluster.pointee.mayUnblock = true
+  }
+
+  /// Lets a round wait until something is unlocked.
+  private mutating func putOff(_ round: Round, _ id: TransactionID, _ cluster: ClusterPointer) {
+    cluster.pointee.rounds[id] = nil
     let at = cluster.pointee.renewals.firstIndex { id < $0.id.unsafelyUnwrapped }
     cluster.pointee.renewals.insert(round, at: at ?? cluster.pointee.renewals.count)
-    cluster.pointee.mayUnblock = true
   }
 
   /// Runs those rounds again whose keys are free now.
@@ -382,6 +388,9 @@ extension Node {
       if rerun(round, cluster) {
         cluster.pointee.renewals.remove(at: index)
         closeRound()
+        // A change that has to wait after all stands where it stood.
+        let rest = cluster.pointee.renewals
+        if index < rest.count, rest[index] === round { index += 1 }
       } else {
         index += 1
       }
@@ -392,7 +401,8 @@ extension Node {
   private mutating func rerun(_ round: Round, _ cluster: ClusterPointer) -> Bool {
     invariant(cluster.pointee.open == nil, "one round is open at a time")
     guard let database else { return false }
-    if round.units.isEmpty,
+    // Its commands look for themselves, but there may be none, or their clients have gone.
+    if round.change != nil,
       cluster.pointee.negotiator.blocker(of: Cluster.allKeys, .write, for: round.id) != nil
     {
       return false

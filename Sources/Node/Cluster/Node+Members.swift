@@ -55,7 +55,7 @@ extension Node {
     round.change = change
     cluster.pointee.unit.hasJoined = true
     var after = state.present
-    after.apply(change)
+    after.apply(change, begunIn: after.epoch)
     output.reply(bulk: "member \(id) is removed: \(after)")
   }
 

@@ -209,7 +209,9 @@ extension Node {
   /// Another member tells its list: it, or this one, has been away during a removal by force, or
   /// this one was removed.
   mutating func receiveList(_ bytes: UnsafeRawBufferPointer, from member: MemberID) {
-    guard let cluster, let theirs = Membership(bytes) else { return }
+    guard let theirs = Membership(bytes) else { return }
+    if joining.isJoining { joinerHears(theirs) }
+    guard let cluster else { return }
     let state = cluster.pointee.state
     let ours = state.present
     guard theirs.clusterID == ours.clusterID, !state.isOutside else { return }

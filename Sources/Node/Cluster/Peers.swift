@@ -75,6 +75,7 @@ public struct Peers: ~Copyable {
   ) {
     invariant(members.count <= MemberList.memberCountMax + 1, "at most 64 members and a guest")
     self.epoch = epoch
+    dismissGuest(unlessIn: members, at: now, into: &effects)
     var fresh: [PeerMember] = []
     for member in members where member.id != ownID {
       var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)

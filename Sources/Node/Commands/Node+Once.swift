@@ -86,9 +86,7 @@ extension Node {
       }
       seals = true
     }
-    guard let database else {
-      return fail("LOADING Tuppence is loading the dataset in memory")
-    }
+    guard let database else { return failLoading() }
     var state = database.pointee.lookup(id, wallMillis: clockMillis)
     if seals, case .neverSeen = state {
       if database.pointee.seal(id) == nil {

@@ -47,9 +47,7 @@ extension Node {
     session.pointee.queue = nil
     let watches = session.pointee.watches
     session.pointee.watches = []
-    guard let database else {
-      return fail("LOADING Tuppence is loading the dataset in memory")
-    }
+    guard let database, !joining.isJoining else { return failLoading() }
     // First, for what was executed is answered as it was then, whatever stands in the way now.
     if cluster == nil, let id = operationID, !admit(id) { return }
     if queue.failed { return discardFailed() }

@@ -65,7 +65,8 @@ final class CopyWorld {
   /// A copy begins, as after the joiner's first word.
   func start() {
     donor = Donor(
-      to: MemberID(4), note: Array("note".utf8), &donorData, at: now, into: &donorEffects)
+      to: MemberID(4), note: Array("note".utf8), after: donor?.copy ?? 0, &donorData, at: now,
+      into: &donorEffects)
     prepared = nil
     prepareAt = .never
     end = nil

@@ -74,6 +74,30 @@ struct JoinCallTests {
     #expect(world.welcome?.id == MemberID(40) && world.guest == MemberID(40))
   }
 
+  @Test func theIdOfAnUnfinishedJoinIsAskedForAgainUnlessItIsTaken() {
+    var world = JoinCallWorld(member: peerOptions(2, of: 3), former: MemberID(40))
+    world.run(millis: 50)
+    #expect(world.welcome?.id == MemberID(40))
+    world = JoinCallWorld(member: peerOptions(2, of: 3), former: MemberID(3))
+    world.run(millis: 5_000)
+    #expect(world.welcome?.id == MemberID(4) && world.refusal == nil)
+  }
+
+  @Test func aGuestWhoseIdAnotherOneHasIsNoGuestAnyMore() throws {
+    let members = "1=m1:7000,2=m2:7000,3=m3:7000"
+    var world = JoinCallWorld(member: peerOptions(2, of: 3), address: "J4:7000")
+    world.run(millis: 50)
+    // Its address is written as in lists.
+    world.follow(try MemberList(members + ",4=j4:7000"))
+    #expect(world.roles == [.member, .member, .member])
+    #expect(world.addressOfFour == "j4:7000" && world.guest == nil)
+    world = JoinCallWorld(member: peerOptions(2, of: 3))
+    world.run(millis: 50)
+    #expect(world.guest == MemberID(4))
+    world.follow(try MemberList(members + ",4=j5:7000"))
+    #expect(world.addressOfFour == "j5:7000" && world.guest == nil)
+  }
+
   @Test func oneJoinsAtATime() {
     let world = JoinCallWorld(member: peerOptions(2, of: 3))
     world.run(millis: 50)
@@ -151,6 +175,7 @@ final class JoinCallWorld {
   private let options: ClusterOptions
   private let clusterID: UInt64
   private let id: MemberID?
+  private let former: MemberID?
   private var chance: Random
   private var linkCount: UInt64 = 0
   /// The joiner's end, and the member's.
@@ -161,7 +186,7 @@ final class JoinCallWorld {
 
   init(
     member: ClusterOptions, secret: String? = "open sesame", id: MemberID? = nil,
-    address: String = "j4:7000", clusterID: UInt64 = 0, seed: UInt64 = 1
+    address: String = "j4:7000", clusterID: UInt64 = 0, former: MemberID? = nil, seed: UInt64 = 1
   ) {
     peers = Peers(member)
     peers.stamp = Stamp(nanos: 99)
@@ -169,27 +194,37 @@ final class JoinCallWorld {
     chance = Random(seed: seed)
     self.clusterID = clusterID
     self.id = id
-    call = Self.call(address, options, id, clusterID, Instant(nanos: 1_000_000_000))
+    self.former = former
+    call = Self.call(address, options, id, clusterID, former, Instant(nanos: 1_000_000_000))
     peers.start(at: moment)
   }
 
   private static func call(
     _ address: String, _ options: ClusterOptions, _ id: MemberID?, _ clusterID: UInt64,
-    _ now: Instant
+    _ former: MemberID?, _ now: Instant
   ) -> JoinCall {
     let target = JoinTarget(
       donor: "m2:7000", endpoints: [peerEndpoint(2)], id: id, address: address)
-    return JoinCall(target, options, clusterID: clusterID, at: now)
+    return JoinCall(target, options, clusterID: clusterID, id: former, at: now)
   }
 
   /// A new call, of a process that is reached at this address.
   func call(_ address: String) {
     welcome = nil
     refusal = nil
-    call = Self.call(address, options, id, clusterID, now)
+    call = Self.call(address, options, id, clusterID, former, now)
+  }
+
+  /// The list of members changes.
+  func follow(_ list: MemberList) {
+    var effects = PeerEffects()
+    peers.setMembers(
+      Peers.members(list.entries, options), epoch: Epoch(2), at: moment, into: &effects)
+    carryOut(effects)
   }
 
   var guest: MemberID? { peers.guest }
+  var addressOfFour: String? { peers.address(of: MemberID(4)) }
   var reachableCount: Int { peers.reachableCount }
   var roles: [PeerRole] { peers.statuses(at: now).map(\.role) }
   private var moment: Moment {

@@ -66,14 +66,16 @@ struct Donor {
   private static var doublingMax: Int { 4 }
   private static var sayInterval: Interval { .seconds(5) }
 
-  /// Begins a copy for `member`, to which `note` tells what it needs to know of the cluster.
+  /// Begins a copy for `member`, to which `note` tells what it needs to know of the cluster. It has
+  /// a number above `last`, that of the copy which was begun last in this run: a joiner takes no
+  /// other one for a new copy.
   init(
-    to member: MemberID, note: [UInt8], _ database: inout Database, at now: Instant,
-    into effects: inout CopyEffects
+    to member: MemberID, note: [UInt8], after last: UInt64, _ database: inout Database,
+    at now: Instant, into effects: inout CopyEffects
   ) {
     self.member = member
     self.note = note
-    copy = 0
+    copy = last
     begunAt = now
     saidAt = now
     begin(&database, at: now, into: &effects)

@@ -81,14 +81,20 @@ struct JoinCall {
   private static var backoffMax: Interval { .seconds(2) }
 
   /// Calls at once. `clusterID`: of the cluster that an unfinished join was to; zero otherwise.
-  init(_ target: JoinTarget, _ options: ClusterOptions, clusterID: UInt64, at now: Instant) {
+  /// `id`: the one that it was under. The members may wait for its word about the change that was
+  /// to take it in, so it asks for it again, and for another one only when that has been given
+  /// away.
+  init(
+    _ target: JoinTarget, _ options: ClusterOptions, clusterID: UInt64, id: MemberID?,
+    at now: Instant
+  ) {
     self.target = target
     self.options = options
     phase = .waiting(until: now)
     chance = Random(seed: Self.word(0, options.nonceKey))
     hello = PeerHello(
       versions: options.versions, hasSecret: options.authenticator != nil,
-      sender: target.id ?? MemberID(0), receiver: MemberID(0), clusterID: clusterID,
+      sender: target.id ?? id ?? MemberID(0), receiver: MemberID(0), clusterID: clusterID,
       epoch: Epoch(0), incarnation: 0, stamp: .zero, nonce: PeerNonce(), answered: PeerNonce())
     hello.joinerAddress = target.address
   }
@@ -201,6 +207,11 @@ struct JoinCall {
     _ reason: PeerRefusal, _ link: LinkID, at now: Instant, _ effects: inout PeerEffects
   ) -> Answer {
     effects.list.append(.close(link, afterFlush: false))
+    if reason == .idTaken, target.id == nil, hello.sender.isValid {
+      hello.sender = MemberID(0)
+      later("\(reason)", at: now, &effects)
+      return .none
+    }
     guard reason.mayPass else {
       phase = .done
       return .refused("\(target.donor) refuses to let this process join: \(reason)")

@@ -17,8 +17,9 @@ struct Joining: ~Copyable {
   var donorIncarnation: UInt64?
   /// When the copy is given up because the donor is silent.
   var giveUpAt = Instant.never
-  /// The cluster that an unfinished join was to; 0: none.
-  var unfinishedClusterID: UInt64 = 0
+  /// The cluster that an unfinished join was to, and the id that it was under; 0 and nil: none.
+  private(set) var unfinishedClusterID: UInt64 = 0
+  private(set) var unfinishedID: MemberID?
   /// Contacts so far in this run.
   var contactCount: UInt64 = 0
   /// A contact is to be begun anew.
@@ -33,6 +34,8 @@ struct Joining: ~Copyable {
   // MARK: The one that gives
 
   var donor: Donor?
+  /// The number of the copy before.
+  var lastCopy: UInt64 = 0
   /// The list that the guest was told of.
   var toldEpoch = Epoch(0)
   /// Which run of the guest it is.
@@ -41,6 +44,12 @@ struct Joining: ~Copyable {
   var dismissAt = Instant.never
   /// The transaction that is to take the guest in.
   var change: TransactionID?
+
+  /// A join has begun that is not finished.
+  mutating func note(_ unfinished: MembershipNote) {
+    unfinishedClusterID = unfinished.membership.clusterID
+    unfinishedID = unfinished.ownID
+  }
 
   /// How long a joiner waits for a donor that cannot be reached.
   static var donorPatience: Interval { .seconds(5) }

@@ -39,13 +39,15 @@ extension Node {
     joining.toldEpoch = present.epoch
     let note = [UInt8](MembershipNote(ownID: member, membership: present).bytes.bytes)
     joining.donor = Donor(
-      to: member, note: note, &database.pointee, at: now.instant, into: &copyEffects)
+      to: member, note: note, after: joining.lastCopy, &database.pointee, at: now.instant,
+      into: &copyEffects)
   }
 
   /// Ends the copy that is under way, and the transaction with it.
   mutating func endDonation() {
-    guard joining.donor != nil else { return }
+    guard let donor = joining.donor else { return }
     withdrawChange()
+    joining.lastCopy = donor.copy
     joining.donor = nil
     database?.pointee.endNotes()
   }

@@ -34,7 +34,7 @@ extension Node {
       )
     }
     joining.isJoining = true
-    if let unfinished { joining.unfinishedClusterID = unfinished.membership.clusterID }
+    if let unfinished { joining.note(unfinished) }
     guard let unfinished, let change else {
       askToJoin()
       return (nil, ())
@@ -65,7 +65,7 @@ extension Node {
     joining.contactCount += 1
     joining.call = JoinCall(
       target, options.contact(joining.contactCount), clusterID: joining.unfinishedClusterID,
-      at: now.instant)
+      id: joining.unfinishedID, at: now.instant)
   }
 
   /// Forgets the negotiations of an earlier copy, which came to nothing, and the links.
@@ -128,7 +128,7 @@ extension Node {
       _ = database.pointee.note($0, bytes)
       database.pointee.clearForCopy(keeping: $0)
     }
-    joining.unfinishedClusterID = note.membership.clusterID
+    joining.note(note)
     let key = options.contact(joining.contactCount).nonceKey
     joinCluster(note, seed: Self.negotiatorSeed(of: key))
     if let cluster {
@@ -183,6 +183,16 @@ extension Node {
     }
     copyEffects.lines.append((.info, "the copy is given up, as \(reason): asking again"))
     askToJoin()
+  }
+
+  /// A member says its list. If the id of this process is another one's there, which has joined at
+  /// another member, this one needs another id: it asks anew.
+  mutating func joinerHears(_ theirs: Membership) {
+    guard let welcome = joining.welcome, let target = options.cluster?.joining,
+      theirs.clusterID == welcome.clusterID, let owner = theirs.list.entry(of: welcome.id),
+      owner.text != Peers.spelling(of: target.address)
+    else { return }
+    giveCopyUp("\(owner.text) has joined as member \(owner.id)")
   }
 
   /// The change that would take this process in is decided, or one attempt at it has died.

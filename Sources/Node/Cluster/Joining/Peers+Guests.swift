@@ -21,6 +21,21 @@ extension Peers {
     if let index = session(of: link) { end(index, at: now, into: &effects) }
   }
 
+  /// The same for a guest whose id another process has by now, which joined at another member.
+  mutating func dismissGuest(
+    unlessIn members: [Member], at now: Moment, into effects: inout PeerEffects
+  ) {
+    guard let guest = others.first(where: { $0.isGuest })?.member,
+      let owner = members.first(where: { $0.id == guest.id }), owner.address != guest.address
+    else { return }
+    dismissGuest(at: now, into: &effects)
+  }
+
+  /// An address as it stands in a list of members.
+  static func spelling(of address: String) -> String {
+    (try? MemberList("1=\(address)"))?.entries[0].text ?? address
+  }
+
   /// Ends all links.
   mutating func closeAll(at now: Moment, into effects: inout PeerEffects) {
     for index in sessions.indices.reversed() { end(index, at: now, into: &effects) }
@@ -39,7 +54,9 @@ extension Peers {
     guard let version = Self.common(hello.versions, options.versions) else {
       return refuse(index, .version, at: now, into: &effects)
     }
-    guard let address = hello.joinerAddress, let id = id(forJoiner: hello, at: address) else {
+    guard let address = hello.joinerAddress.map(Self.spelling),
+      let id = id(forJoiner: hello, at: address)
+    else {
       return refuse(index, .clusterFull, at: now, into: &effects)
     }
     challenge(index, hello, bytes, member: id, version: version, at: now, into: &effects)
