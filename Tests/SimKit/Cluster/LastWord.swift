@@ -21,6 +21,7 @@ struct LastWord {
   /// Kinds of items, counted from 1; 0 stands for what is no message of the negotiator's.
   static let kindCount = 8
   static let voteKind = 3
+  static let decisionKind = 4
 
   private static let headerByteCount = 24
   private static let itemHeadByteCount = 23

@@ -10,19 +10,25 @@ struct MemberParts {
   var count: Int
   /// The links to the others.
   var mesh: Mesh
-  /// Where all members listen.
+  /// Where the first members listen.
   var endpoints: [Endpoint]
+  /// Whom it asks to be taken in; nil: it is one of the first members.
+  var joining: JoinTarget?
 
   /// What the member is told of its cluster when its messages go over links.
   func options(_ chance: inout Random) -> ClusterOptions {
+    let key = SipKey(k0: chance.next(), k1: chance.next())
+    if let joining {
+      var options = ClusterOptions(nonceKey: key, authenticator: SimAuthenticator())
+      options.joining = joining
+      return options
+    }
     let members = endpoints.enumerated().map { index, endpoint in
-      Member(
-        id: MemberID(UInt16(index + 1)), address: "m\(index + 1):\(endpoint.port)",
-        endpoint: endpoint)
+      Member(id: MemberID(UInt16(index + 1)), address: "\(endpoint)", endpoint: endpoint)
     }
     return ClusterOptions(
-      ownID: MemberID(UInt16(index + 1)), members: members, clusterID: 77,
-      nonceKey: SipKey(k0: chance.next(), k1: chance.next()), authenticator: SimAuthenticator())
+      ownID: MemberID(UInt16(index + 1)), members: members, clusterID: 77, nonceKey: key,
+      authenticator: SimAuthenticator())
   }
 }
 

@@ -42,6 +42,8 @@ final class Mesh {
   private var cutUntil: [Instant]
   /// Until when messages of a kind that a member sends are lost, by `from * kindCount + kind`.
   private var muteUntil: [Instant]
+  /// How many processes with empty directories have taken places at each node.
+  private var installCounts: [Int]
   /// In the order in which they were sent, with ever more gaps.
   private var kept: [Message] = []
 
@@ -55,6 +57,8 @@ final class Mesh {
     var from: Int
     var to: Int
     var bytes: [UInt8]
+    /// How many processes have taken the place of others when it was sent.
+    var installCount: Int
   }
 
   private struct Way {
@@ -72,6 +76,7 @@ final class Mesh {
     isLinked = faults.isLinked
     isOrdered = faults.isOrdered
     ways = Array(repeating: nil, count: count * count)
+    installCounts = Array(repeating: 0, count: count)
     chance = Random(seed: seed)
     cutUntil = Array(repeating: .zero, count: count * count)
     muteUntil = Array(repeating: .zero, count: count * LastWord.kindCount)
@@ -84,7 +89,7 @@ final class Mesh {
     sentCount += 1
     world.trace.note("member sends", at: world.now, UInt64(from), UInt64(to))
     bytes.withUnsafeBytes { world.trace.fold($0) }
-    let message = Message(from: from, to: to, bytes: bytes)
+    let message = message(bytes, from: from, to: to)
     keep(message)
     if world.nodes[from].endsSaying(bytes[...]), holdsUp(message) { return }
     if isLost(bytes[...], from: from, to: to) {
@@ -117,6 +122,18 @@ final class Mesh {
   }
 
   // MARK: Old messages
+
+  private func message(_ bytes: [UInt8], from: Int, to: Int) -> Message {
+    Message(
+      from: from, to: to, bytes: bytes, installCount: installCounts[from] + installCounts[to])
+  }
+
+  /// A process that knows nothing takes the place of another one at a node: what that one said and was
+  /// told is not given again, for the two are linked by nothing but an address and perhaps an id.
+  func installed(at node: Int) {
+    installCounts[node] += 1
+    kept.removeAll { $0.from == node || $0.to == node }
+  }
 
   private func keep(_ message: Message) {
     guard faults.oldAtStartMax > 0 || faults.oldInThousand > 0 else { return }
@@ -162,7 +179,9 @@ final class Mesh {
   /// otherwise: sessions protect from such messages, but the negotiator must not need that.
   private func forge(_ message: Message, after pause: Interval) {
     world.at(world.now + pause) { [self] in
-      guard let way = ways[message.from * count + message.to] else { return }
+      guard let way = ways[message.from * count + message.to],
+        message.installCount == installCounts[message.from] + installCounts[message.to]
+      else { return }
       way.deliver([message.bytes[0]] + way.header + message.bytes[Self.headerByteCount...])
     }
   }
@@ -202,7 +221,7 @@ final class Mesh {
       ways[way] = Way(header: Array(bytes[1..<Self.headerByteCount]), deliver: deliver)
     }
     if bytes[0] == Self.payloadKind {
-      let message = Message(from: from, to: to, bytes: bytes)
+      let message = message(bytes, from: from, to: to)
       keep(message)
       let isLast = world.nodes[from].endsSaying(bytes[Self.headerByteCount...])
       if isLast, holdsUp(message) { return last }
@@ -250,15 +269,20 @@ final class Mesh {
       // Without votes a round ends undecided where all are prepared.
       let isVote = chance.chance(1, in: 2)
       let muted = isVote ? LastWord.voteKind : chance.within(1...LastWord.kindCount - 1)
-      muteUntil[from * LastWord.kindCount + muted] = until
-      return
+      return mute(from, muted, until: until)
     }
     cutUntil[from * count + to] = until
     if kind > 0 { cutUntil[to * count + from] = until }
     if kind == 2 { cutOff(from, until: until) }
   }
 
-  private func cutOff(_ member: Int, until: Instant) {
+  /// What a member says of a kind is lost for a while.
+  func mute(_ member: Int, _ kind: Int, until: Instant) {
+    muteUntil[member * LastWord.kindCount + kind] = until
+  }
+
+  /// A member hears nobody and is heard by nobody for a while.
+  func cutOff(_ member: Int, until: Instant) {
     world.trace.note("cut off", at: world.now, UInt64(member), until.nanos)
     for other in 0..<count where other != member {
       cutUntil[member * count + other] = until

@@ -8,6 +8,7 @@ import TPC
 final class HostProcess: SimProcess {
   private var host: Host<SimTransport, SimDisk>
   private let member: MemberParts?
+  private let patience: Interval
   private let directory: SimDirectory
   private var inbox = MemberInbox()
   private var chance: Random
@@ -46,11 +47,10 @@ final class HostProcess: SimProcess {
     if isLinked, let member { options.cluster = member.options(&chance) }
     host = Host(
       link: link, disk: disk, options: options, seed: chance.next(), passwords: passwords)
+    host.log = { [log = parts.log] _, line in log(line) }
     directory = parts.directory
-    let patience = Interval.millis(parts.swarm.patienceMillis)
-    if isLinked {
-      host.setPatience(patience)
-    } else if let member {
+    patience = .millis(parts.swarm.patienceMillis)
+    if !isLinked, let member {
       host.join(
         as: MemberID(UInt16(member.index + 1)), of: member.count, seed: chance.next(),
         options: parts.swarm.negotiator, patience: patience)
@@ -65,6 +65,8 @@ final class HostProcess: SimProcess {
       }
     }
     let state = host.turn()
+    // A member over links knows its cluster once it has recovered, a joiner when it is copied to.
+    host.setPatience(patience)
     sendMessages()
     return self.state(of: state)
   }
@@ -84,7 +86,7 @@ final class HostProcess: SimProcess {
     case .stopped(.requested): .stopped(.requested, "as asked")
     case .stopped(.diskFailed(let fault)): .stopped(.diskFailed, fault.description)
     case .stopped(.unrecoverable(let error)): Self.unrecoverable(error)
-    case .stopped(.refused(let sentence)): .stopped(.other, sentence)
+    case .stopped(.refused(let sentence)): .stopped(.refused, sentence)
     }
   }
 
@@ -101,4 +103,6 @@ final class HostProcess: SimProcess {
   func take(_ message: [UInt8], from sender: Int) { inbox.add(message, from: sender) }
 
   var memberView: MemberView? { host.memberView }
+
+  var membershipView: MembershipView? { host.membershipView }
 }

@@ -17,6 +17,7 @@ final class SimNode {
   private let swarm: Swarm
   /// Its place among the nodes of the world.
   let index: Int
+  private(set) var part: NodePart
   private var chance: Random
   let directory: SimDirectory
   /// What must be on its disk.
@@ -47,11 +48,17 @@ final class SimNode {
   private var retryCount: UInt64 = 0
   private var abortCount: UInt64 = 0
   private var inquiryCount: UInt64 = 0
+  /// It was asked to stop in this life.
+  private var isAskedToStop = false
+  private var lastMembership: MembershipView?
+  /// Whom it asks to be taken in.
+  private weak var donor: SimNode?
 
-  init(world: World, swarm: Swarm, index: Int, seed: UInt64) {
+  init(world: World, swarm: Swarm, index: Int, part: NodePart, seed: UInt64) {
     self.world = world
     self.swarm = swarm
     self.index = index
+    self.part = part
     chance = Random(seed: seed)
     clock = SimClock(partsPerMillion: index % 2 == 0 ? swarm.driftPartsPerMillion : 0)
     directory = SimDirectory(seed: chance.next())
@@ -70,7 +77,8 @@ final class SimNode {
     invariant(process == nil, "a node is started when it is down")
     if swarm.flipsBits { flipBits() }
     life += 1
-    world.trace.note("node starts", at: world.now, life)
+    isAskedToStop = false
+    world.trace.note("node starts", at: world.now, life, UInt64(index))
     let life = life
     let port = SimPort(network: world.network, endpoint: endpoint) { [unowned self] deadline in
       wanted = deadline
@@ -95,7 +103,8 @@ final class SimNode {
     process = world.makeProcess(
       ProcessParts(
         port: port, directory: directory, logPrefix: logPrefix, diskTiming: timing, swarm: swarm,
-        seed: chance.next(), secret: secret, member: memberParts))
+        seed: chance.next(), secret: secret, member: memberParts,
+        log: { [unowned self] in world.trace.note("says", at: world.now, UInt64(index), 0, $0) }))
     planTurn(world.now)
     world.noteStart(of: index)
   }
@@ -109,8 +118,20 @@ final class SimNode {
   private var memberParts: MemberParts? {
     world.mesh.map {
       MemberParts(
-        index: index, count: swarm.memberCount, mesh: $0, endpoints: world.nodes.map(\.endpoint))
+        index: index, count: swarm.memberCount, mesh: $0,
+        endpoints: world.nodes.prefix(swarm.memberCount).map(\.endpoint), joining: drawTarget())
     }
+  }
+
+  /// Whom a joiner asks: at each start another one, perhaps.
+  private func drawTarget() -> JoinTarget? {
+    guard case .joiner(let id) = part else { return nil }
+    let others = world.nodes.filter { $0 !== self }
+    let asked = others.filter { $0.part.isInPlay && $0.isInside }
+    guard let donor = chance.pick(asked) ?? chance.pick(others) else { return nil }
+    self.donor = donor
+    return JoinTarget(
+      donor: "\(donor.endpoint)", endpoints: [donor.endpoint], id: id, address: "\(endpoint)")
   }
 
   /// A message of another member arrives, if somebody is there.
@@ -132,6 +153,12 @@ final class SimNode {
 
   /// What it holds and waits for; nil while it is down.
   var memberView: MemberView? { process?.memberView }
+
+  /// What it knows of the list of members, or knew when it was up last.
+  var membership: MembershipView? { process?.membershipView ?? lastMembership }
+
+  /// It is a member as far as it knows.
+  var isInside: Bool { membership?.isInside ?? false }
 
   private func planTurn(_ instant: Instant) {
     let instant = max(instant, busyUntil)
@@ -207,9 +234,33 @@ final class SimNode {
   private func endLife() {
     if swarm.stopsCleanly, chance.chance(1, in: 3) {
       world.trace.note("asked to stop", at: world.now, life)
+      isAskedToStop = true
       process!.requestStop()
       return planTurn(world.now)
     }
+    died = drawDeath()
+    directory.die()
+    die()
+  }
+
+  /// It joins at a member that is none any more, so that it has to be started again with another one.
+  var waitsInVain: Bool {
+    guard case .joiner = part, isUp, !isInside else { return false }
+    return donor.map { !$0.part.isInPlay || !$0.isInside } ?? true
+  }
+
+  /// The process is killed, to be started again.
+  func kill() {
+    died = .kill
+    directory.die()
+    die()
+  }
+
+  /// The machine ends and stays away.
+  func loseForGood() {
+    world.trace.note("lost for good", at: world.now, UInt64(index))
+    part = .lost
+    guard process != nil else { return }
     died = drawDeath()
     directory.die()
     die()
@@ -258,17 +309,23 @@ final class SimNode {
     case .requested:
       cleanStopCount += 1
       logPrefix.close()
+      if !isAskedToStop { part = .out }
+    case .refused:
+      world.noteLoss(since: logPrefix.loseProcess())
+      part = .out
     case .diskFailed:
       world.noteLoss(since: logPrefix.loseProcess())
       faultStopCount += 1
       if directory.failureCount == 0 { world.fail("recovery", "stopped with no fault: \(reason)") }
     case .damaged, .other: return world.fail("recovery", "cannot go on: \(reason)")
     }
+    if !part.isInPlay { world.noteEnd(of: self, kind, reason) }
     planStart()
   }
 
   /// Asks what the member has done and heard in this life, which ends now.
   func concludeMembership() {
+    lastMembership = membership
     guard let view = memberView else { return }
     roundCount += view.counters.begun
     retryCount += view.counters.retried
@@ -290,7 +347,9 @@ final class SimNode {
 
   private func planStart() {
     let pause = world.isEnding ? 50 : chance.below(swarm.downMillisMax + 1)
-    world.at(world.now + .millis(UInt64(pause))) { [self] in if process == nil { start() } }
+    world.at(world.now + .millis(UInt64(pause))) { [self] in
+      if process == nil, part.isInPlay { start() }
+    }
   }
 
   /// No more faults: this life goes on to the end.

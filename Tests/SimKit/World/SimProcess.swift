@@ -12,7 +12,7 @@ enum ProcessState {
 
 /// Why a node ended by itself.
 enum StopKind {
-  case requested, damaged, diskFailed, other
+  case requested, damaged, diskFailed, refused, other
 }
 
 /// One life of a node, as the world drives it: the real `Host`, or a stand-in for tests of the world.
@@ -23,6 +23,8 @@ protocol SimProcess: AnyObject {
   func take(_ message: [UInt8], from sender: Int)
   /// Nil for a node alone.
   var memberView: MemberView? { get }
+  /// Nil as long as it knows no list.
+  var membershipView: MembershipView? { get }
 }
 
 /// What a process is made of.
@@ -36,6 +38,8 @@ struct ProcessParts {
   var secret: UInt64
   /// Nil for a node alone.
   var member: MemberParts?
+  /// Takes the lines of its log.
+  var log: (String) -> Void
 }
 
 /// How the simulated disk spends time; shared by the world and the disk of one life.

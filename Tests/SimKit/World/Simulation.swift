@@ -64,6 +64,15 @@ public struct SimulationStatistics: Sendable, Equatable {
   public var aborts: UInt64 = 0
   /// Inquiries about transactions in doubt.
   public var inquiries: UInt64 = 0
+  /// Processes that have joined, members that were removed by agreement and by force, and processes
+  /// that were refused.
+  public var joins = 0
+  /// Members removed by agreement.
+  public var removals = 0
+  /// Members removed by force.
+  public var forcedRemovals = 0
+  /// Processes that were not taken in.
+  public var refusedJoins = 0
 
   /// The checker gave up more histories than one, and more than one in a thousand: then passing says
   /// too little, and the run fails.
@@ -99,6 +108,10 @@ public struct SimulationStatistics: Sendable, Equatable {
     a.retries += b.retries
     a.aborts += b.aborts
     a.inquiries += b.inquiries
+    a.joins += b.joins
+    a.removals += b.removals
+    a.forcedRemovals += b.forcedRemovals
+    a.refusedJoins += b.refusedJoins
   }
 
   /// All troubles that were drawn and happened.
@@ -125,6 +138,8 @@ public struct SimulationStatistics: Sendable, Equatable {
     \(clockSteps) steps of the clock, \(flippedBits) flipped bits
     clusters: \(clusters), \(messages) messages between members; \(rounds) transactions, \
     \(retries) attempts after the first, \(aborts) aborted, \(inquiries) inquiries
+    members: \(joins) have joined, \(refusedJoins) were refused; \(removals) left by agreement, \
+    \(forcedRemovals) by force
     histories judged: \(histories), of those given up: \(undecidedHistories)
     """
   }

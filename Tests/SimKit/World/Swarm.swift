@@ -66,6 +66,7 @@ struct Swarm {
   var patienceMillis: UInt64 = 5_000
   /// How often a life is to end right after a word to another member.
   var lastWordsInThousand = 0
+  var membership = MembershipFaults()
 
   // The node's bounds.
   var memoryByteCountMax = 64 << 20

@@ -1,6 +1,7 @@
 import Base
 import NetKit
 import Store
+import TPC
 
 /// One run: a node or the members of a cluster, each with a disk and a clock, their clients and a
 /// network, all decided by one seed.
@@ -14,10 +15,14 @@ final class World: Scheduler {
   private var heap = EventHeap()
   private var chance: Random
   private(set) var network: SimNetwork!
-  /// One node, or the members of a cluster.
+  /// One node, or the members of a cluster and who may join it.
   private(set) var nodes: [SimNode] = []
+  /// Nodes in whose places others have come.
+  private var formerNodes: [SimNode] = []
   /// Carries the members' messages; nil: there is one node.
   private(set) var mesh: Mesh?
+  /// Who is a member; nil: the list stays as it is.
+  private var roster: Roster?
   private(set) var workload: Workload!
   private(set) var once: ExactlyOnce!
   private(set) var ledgers: Ledgers!
@@ -56,11 +61,31 @@ final class World: Scheduler {
   }
 
   private func makeNodes() {
-    for index in 0..<swarm.memberCount {
-      nodes.append(SimNode(world: self, swarm: swarm, index: index, seed: chance.next()))
+    let count = swarm.memberCount + swarm.membership.spareCount
+    for index in 0..<count {
+      let part = index < swarm.memberCount ? NodePart.first : .spare
+      nodes.append(
+        SimNode(world: self, swarm: swarm, index: index, part: part, seed: chance.next()))
     }
     guard swarm.memberCount > 1 else { return }
-    mesh = Mesh(world: self, count: swarm.memberCount, seed: chance.next(), faults: swarm.mesh)
+    mesh = Mesh(world: self, count: count, seed: chance.next(), faults: swarm.mesh)
+    if swarm.membership.areOn { roster = Roster(world: self, seed: chance.next()) }
+  }
+
+  /// Puts a process that joins, with an empty directory, in the place of a node that is not in play.
+  func install(at index: Int, as id: MemberID?, seed: UInt64) {
+    invariant(!nodes[index].part.isInPlay, "a machine has one process")
+    formerNodes.append(nodes[index])
+    mesh?.installed(at: index)
+    nodes[index] = SimNode(
+      world: self, swarm: swarm, index: index, part: .joiner(id), seed: seed)
+    nodes[index].start()
+  }
+
+  /// A node has ended by itself for good.
+  func noteEnd(of node: SimNode, _ kind: StopKind, _ reason: String) {
+    guard let roster else { return fail("recovery", "a node has stopped by itself: \(reason)") }
+    roster.noteEnd(of: node, kind, reason)
   }
 
   private func makeClients() {
@@ -82,7 +107,8 @@ final class World: Scheduler {
   func at(_ instant: Instant, _ body: @escaping () -> Void) { heap.add(instant, body) }
 
   func run() {
-    for node in nodes { node.start() }
+    for node in nodes where node.part.isInPlay { node.start() }
+    roster?.start()
     for client in streamClients { client.start() }
     for client in datagramClients { client.start() }
     planClockStep()
@@ -140,11 +166,12 @@ final class World: Scheduler {
   /// Once all clients are done the members come to rest, and then hold the same.
   private func planRest() {
     at(now + .millis(100)) { [self] in
-      let views = nodes.map(\.memberView)
-      unrest = EqualMembers.unrest(views)
+      let members = nodes.filter(\.part.isInPlay)
+      let views = members.map(\.memberView)
+      unrest = roster?.unrest ?? EqualMembers.unrest(views)
       if unrest != nil { return planRest() }
       isAtRest = true
-      for node in nodes { node.concludeMembership() }
+      for node in members { node.concludeMembership() }
       if let text = EqualMembers.difference(views) { fail("equal members", text) }
     }
   }
@@ -164,7 +191,9 @@ final class World: Scheduler {
   private var ending: Instant { .zero + .seconds(UInt64(swarm.safetySeconds)) }
 
   private func failLiveness() {
-    unrest = mesh.flatMap { _ in EqualMembers.unrest(nodes.map(\.memberView)) }
+    unrest = mesh.flatMap { _ in
+      roster?.unrest ?? EqualMembers.unrest(nodes.filter(\.part.isInPlay).map(\.memberView))
+    }
     let open = workload.groups.map { "\($0.name): \($0.stage), \($0.openCount) open" }
     fail(
       "liveness",
@@ -177,8 +206,9 @@ final class World: Scheduler {
     var statistics = SimulationStatistics()
     statistics.millis = now.nanos / 1_000_000
     statistics.steps = trace.step
-    for node in nodes { node.count(into: &statistics) }
+    for node in nodes + formerNodes { node.count(into: &statistics) }
     mesh?.count(into: &statistics)
+    roster?.count(into: &statistics)
     statistics.calls = workload.callCount
     statistics.refusedCalls = workload.refusedCount
     statistics.unknownCalls = workload.unknownCount
@@ -271,7 +301,9 @@ final class World: Scheduler {
   /// is the likeliest to be wrong.
   func drawNode(_ chance: inout Random) -> Int {
     guard nodes.count > 1 else { return 0 }
-    return chance.chance(1, in: 3) ? newest : chance.below(nodes.count)
+    let node = chance.chance(1, in: 3) ? newest : chance.below(nodes.count)
+    if nodes[node].part.isInPlay { return node }
+    return chance.pick(nodes.filter(\.part.isInPlay))?.index ?? node
   }
 
   /// The member that has started last.
