@@ -5,7 +5,8 @@ All servers of one kind run on both cores, with their data on one disk, and take
 one run; medians of the repeats. etcd is asked over gRPC by its own tools/benchmark (etcd_benchmark.sh
 builds it, --etcd-benchmark names it); without that, over its JSON gateway by ab (apache2-utils), which
 costs it more: its rates are then a lower bound of what it can do. In the same minute a probe without any
-server times what a commit is made of: a round trip over loopback, a force, three forces at once.
+server times what a commit is made of: a round trip over loopback, a force, three forces at once, and
+bare threads that send, force and answer like members.
 """
 
 import argparse
@@ -211,9 +212,12 @@ def run(bench, options):
             added = 1000 * (wait["three"] - wait["one"])
     probe = {key: statistics.median(each[key] for each in probes) for key in probes[0]}
     least = probe["round_trip_us"] + probe["slowest_of_three_us"] - probe["force_us"]
+    bare = probe["bare_commit_us"] - probe["force_us"]
     print(f"\nOne client waits {added:.0f} us longer for three members. Probe: round trip "
           f"{probe['round_trip_us']:.0f} us, force {probe['force_us']:.0f} us, slowest of three at once "
-          f"{probe['slowest_of_three_us']:.0f} us, so at least {least:.0f} us: {added / least:.2f} times")
+          f"{probe['slowest_of_three_us']:.0f} us, so at least {least:.0f} us: {added / least:.2f} times. Bare "
+          f"threads that send, force and answer in the same way wait {bare:.0f} us longer than for one "
+          f"force: {added / bare:.2f} times")
     before = info(members[0])
     hot = statistics.median(bench.increments(members[0]) for _ in range(options.repeats))
     distinct = statistics.median(

@@ -2,7 +2,9 @@ import CLinux
 import Glibc
 
 /// What the machine itself takes for the parts of a commit: a message to another thread over
-/// loopback and back, a force, and three forces at the same time. Medians, no server involved.
+/// loopback and back, a force, and three forces at the same time; and for a commit of bare threads:
+/// a message to two others, which force and answer, while the first one forces. Medians, no server
+/// involved.
 struct Probe {
   private static let rounds = 400
   private static let messageByteCount = 200
@@ -14,9 +16,10 @@ struct Probe {
     let roundTrip = medianRoundTrip()
     let alone = medianForce(of: 1, in: directory)
     let three = medianForce(of: 3, in: directory)
+    let bare = medianBareCommit(in: directory)
     return """
       {"round_trip_us":\(micros(roundTrip)),"force_us":\(micros(alone)),\
-      "slowest_of_three_us":\(micros(three))}
+      "slowest_of_three_us":\(micros(three)),"bare_commit_us":\(micros(bare))}
       """
   }
 
@@ -54,6 +57,37 @@ struct Probe {
     return median(samples)
   }
 
+  /// The median time of a commit without any work: two threads force when a message comes and
+  /// answer then; who has sent it forces meanwhile and waits for both.
+  private static func medianBareCommit(in directory: String) -> UInt64 {
+    let files = (0..<3).map { openFile("\(directory)/probe-\(getpid())-\($0)") }
+    defer { for file in files { close(file) } }
+    let pairs = (0..<2).map { _ in connectedPair() }
+    let threads = zip(pairs, files.dropFirst()).map { pair, file in
+      Thread {
+        for round in 0..<rounds {
+          receive(pair.1)
+          force(file, round)
+          send(pair.1)
+        }
+      }
+    }
+    var samples: [UInt64] = []
+    for round in 0..<rounds {
+      let began = clockNanos()
+      for pair in pairs { send(pair.0) }
+      force(files[0], round)
+      for pair in pairs { receive(pair.0) }
+      samples.append(clockNanos() - began)
+    }
+    for thread in threads { thread.join() }
+    for pair in pairs {
+      close(pair.0)
+      close(pair.1)
+    }
+    return median(samples)
+  }
+
   private static func openFile(_ path: String) -> Int32 {
     let file = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
     guard file >= 0 else { stop(call: "open \(path)") }
@@ -78,12 +112,16 @@ struct Probe {
   private static func medianRoundTrip() -> UInt64 {
     let (near, far) = connectedPair()
     let echo = Thread {
-      for _ in 0..<rounds { transfer(far, sendsFirst: false) }
+      for _ in 0..<rounds {
+        receive(far)
+        send(far)
+      }
     }
     var samples: [UInt64] = []
     for _ in 0..<rounds {
       let began = clockNanos()
-      transfer(near, sendsFirst: true)
+      send(near)
+      receive(near)
       samples.append(clockNanos() - began)
     }
     echo.join()
@@ -92,16 +130,16 @@ struct Probe {
     return median(samples)
   }
 
-  private static func transfer(_ socket: Int32, sendsFirst: Bool) {
-    var bytes = [UInt8](repeating: 1, count: messageByteCount)
-    func put() {
-      guard write(socket, bytes, bytes.count) == bytes.count else { stop(call: "write") }
-    }
-    if sendsFirst { put() }
+  private static func send(_ socket: Int32) {
+    let bytes = [UInt8](repeating: 1, count: messageByteCount)
+    guard write(socket, bytes, bytes.count) == bytes.count else { stop(call: "write") }
+  }
+
+  private static func receive(_ socket: Int32) {
+    var bytes = [UInt8](repeating: 0, count: messageByteCount)
     guard recv(socket, &bytes, bytes.count, Int32(MSG_WAITALL)) == bytes.count else {
       stop(call: "recv")
     }
-    if !sendsFirst { put() }
   }
 
   private static func connectedPair() -> (Int32, Int32) {

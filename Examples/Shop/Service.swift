@@ -183,7 +183,7 @@ struct Service<Content: Books>: ~Copyable {
   private mutating func carryOut(at now: Moment) {
     var goesOn = true
     while goesOn {
-      negotiator.flush(stamp: nextStamp(at: now), &effects)
+      negotiator.flush(stamp: nextStamp(at: now), at: now.instant, &effects)
       var renewals: [TransactionID] = []
       for effect in effects.list { carryOut(effect, &renewals, at: now) }
       effects.removeAll()

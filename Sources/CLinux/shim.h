@@ -49,4 +49,10 @@ extern int cl_recvmmsg(int descriptor, struct cl_mmsghdr *messages, unsigned int
 // sendmmsg(2)
 extern int cl_sendmmsg(int descriptor, struct cl_mmsghdr *messages, unsigned int count, int flags)
     __asm__("sendmmsg");
+
+// epoll_pwait2(2), which older C libraries lack: syscall(2) with its number, the same on all machines.
+static const long cl_number_of_epoll_pwait2 = 441;
+extern long cl_epoll_pwait2(long number, int set, struct epoll_event *events, int count,
+                            const struct timespec *limit, const void *signals, size_t size)
+    __asm__("syscall");
 #endif

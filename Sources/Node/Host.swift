@@ -327,14 +327,14 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   // MARK: Time
 
+  /// When there is something to do; zero: at once.
   var deadline: Instant {
-    let now = node.now.instant
-    if !waitsForDisk, !node.ready.isEmpty || hasMoreEvents { return now }
-    if checkpoint != nil, disk.isIdle { return now }
-    if node.control.stopRequested, !isDraining { return now }
+    if !waitsForDisk, !node.ready.isEmpty || hasMoreEvents { return .zero }
+    if checkpoint != nil, disk.isIdle { return .zero }
+    if node.control.stopRequested, !isDraining { return .zero }
     var earliest = link.deadline
     if let database = node.database {
-      if moreHousekeeping { return now }
+      if moreHousekeeping { return .zero }
       earliest = min(earliest, expiryDeadline, clusterDeadline)
       if database.pointee.log.pendingByteCount > 0, disk.isIdle {
         earliest = min(earliest, handOverDeadline)

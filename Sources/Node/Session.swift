@@ -66,6 +66,9 @@ struct Session {
     return byteCount - countedByteCount
   }
 
+  /// Without a further event there is something to do for it: commands, or its end.
+  var hasMore: Bool { tail.buffer.count > 0 || !isRead || ended }
+
   /// Nothing of what it sent is still to be executed or answered.
   var isIdle: Bool { heldCount == 0 && !isReady && stall == .none }
 

@@ -362,7 +362,9 @@ extension Negotiator {
   mutating func sendDecision(_ word: Message.Word, _ slot: Int) {
     let entry = entries[slot]
     for peer in entry.participants where peer != member && !entry.heard.contains(peer) {
-      outbox.word(.decision, entry.id, entry.attempt, word, to: peer, gated: false)
+      outbox.word(
+        .decision, entry.id, entry.attempt, word, to: peer, gated: false,
+        patient: word == .committed)
     }
   }
 

@@ -3,7 +3,7 @@ import Base
 extension Negotiator {
   /// When `wake` has to be called next.
   public var deadline: Instant {
-    min(timers.first?.at ?? .never, forgetAt)
+    min(timers.first?.at ?? .never, forgetAt, heldUntil)
   }
 
   /// How a key is locked by a prepared transaction; nil: it is not.

@@ -51,6 +51,8 @@ public struct Negotiator: ~Copyable {
   var coordinators: [CoordinatorMemory]
   /// When marks that did not make a whole step are used.
   var forgetAt = Instant.never
+  /// When commits that are held must leave; `never`: none are.
+  var heldUntil = Instant.never
   var scratch: [UInt8] = []
 
   /// Something that waits for a force.
@@ -111,6 +113,7 @@ public struct Negotiator: ~Copyable {
     awaitedLowWater = other.awaitedLowWater
     coordinators = other.coordinators
     forgetAt = other.forgetAt
+    heldUntil = other.heldUntil
   }
 
   // MARK: Events
@@ -206,19 +209,31 @@ public struct Negotiator: ~Copyable {
     settle(at: now, &resource, &effects)
   }
 
-  /// Ends a turn: the messages collected in it become effects. `stamp` is the node's hybrid stamp.
-  public mutating func flush(stamp: Stamp, _ effects: inout Effects) {
+  /// Ends a turn: the messages collected in it become effects, commits after `decisionDelay` at
+  /// the latest, or at once if `hurried`. `stamp` is the node's hybrid stamp.
+  public mutating func flush(
+    stamp: Stamp, hurried: Bool = false, at now: Instant, _ effects: inout Effects
+  ) {
     if lowWater > awaitedLowWater {
       awaitedLowWater = lowWater
       awaitForce(.lowWater(lowWater))
     }
     let header = Message.Header(
       sender: member, epoch: epoch, stamp: stamp, lowWater: durableLowWater)
-    counters.messagesSent += UInt64(outbox.flush(header, &effects))
+    let holds = !hurried && mayHold(at: now)
+    counters.messagesSent += UInt64(outbox.flush(header, holding: holds, &effects))
+    if outbox.isEmpty { heldUntil = .never }
     if let last = awaited.last, awaitedHead < awaited.count, last.ticket > lastTicket {
       lastTicket = last.ticket
       effects.list.append(.notify(lastTicket))
     }
+  }
+
+  /// Whether commits may wait for a message to ride with.
+  private mutating func mayHold(at now: Instant) -> Bool {
+    guard options.decisionDelay > .zero else { return false }
+    if heldUntil == .never, !outbox.isEmpty { heldUntil = now + options.decisionDelay }
+    return now < heldUntil
   }
 
   // MARK: Parts

@@ -27,6 +27,9 @@ public struct NegotiatorOptions: Sendable {
   public var forgetStep: UInt64 = 256
   /// How long a smaller rise waits.
   public var forgetPause: Interval = .seconds(1)
+  /// How long a commit may wait for a prepare to the same member, to leave in one message with it;
+  /// zero: not at all. The others hold the locks for so much longer.
+  public var decisionDelay: Interval = .zero
   /// Counters reserved ahead by one durable note.
   public var counterStep: UInt64 = 1 << 20
   /// Items and bytes of one message; a turn with more makes several messages to a peer.

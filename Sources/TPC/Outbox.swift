@@ -16,6 +16,8 @@ struct Outbox {
   /// Members with anything to send, by class.
   private var freeMembers = MemberSet()
   private var gatedMembers = MemberSet()
+  /// Members for whom there is something of the free class that may not be held.
+  private var urgentMembers = MemberSet()
 
   init(byteCountMax: Int) {
     self.byteCountMax = byteCountMax
@@ -50,12 +52,15 @@ struct Outbox {
     }
   }
 
-  /// Decision, acknowledgement or answer.
+  /// Decision, acknowledgement or answer. Patient: it may be held until something else goes to the
+  /// member.
   mutating func word(
     _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, _ word: Message.Word,
-    to member: MemberID, gated: Bool
+    to member: MemberID, gated: Bool, patient: Bool = false
   ) {
-    item(kind, id, attempt, to: member, gated: gated, 1) { $0.append(word.rawValue) }
+    item(kind, id, attempt, to: member, gated: gated, patient: patient, 1) {
+      $0.append(word.rawValue)
+    }
   }
 
   mutating func inquiry(
@@ -69,7 +74,8 @@ struct Outbox {
 
   private mutating func item(
     _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, to member: MemberID,
-    gated isGated: Bool, _ byteCount: Int, _ rest: (inout [UInt8]) -> Void
+    gated isGated: Bool, patient: Bool = false, _ byteCount: Int,
+    _ rest: (inout [UInt8]) -> Void
   ) {
     let index = Int(member.number) - 1
     if isGated {
@@ -77,6 +83,7 @@ struct Outbox {
       append(kind, id, attempt, byteCount, &gated[index], rest)
     } else {
       freeMembers.insert(member)
+      if !patient { urgentMembers.insert(member) }
       append(kind, id, attempt, byteCount, &free[index], rest)
     }
   }
@@ -98,17 +105,22 @@ struct Outbox {
 
   // MARK: Flushing
 
-  /// Makes messages of all that was collected; returns how many.
-  mutating func flush(_ header: Message.Header, _ effects: inout Effects) -> Int {
+  /// Makes messages of what was collected, or only of what may not be held and of what goes to the
+  /// same members; returns how many.
+  mutating func flush(
+    _ header: Message.Header, holding: Bool, _ effects: inout Effects
+  ) -> Int {
     guard !isEmpty else { return 0 }
     var count = 0
-    for member in freeMembers {
+    let leaving = holding ? urgentMembers : freeMembers
+    for member in leaving {
       count += Self.flush(&free[Int(member.number) - 1], member, gated: false, header, &effects)
     }
     for member in gatedMembers {
       count += Self.flush(&gated[Int(member.number) - 1], member, gated: true, header, &effects)
     }
-    freeMembers = MemberSet()
+    freeMembers = freeMembers.subtracting(leaving)
+    urgentMembers = MemberSet()
     gatedMembers = MemberSet()
     return count
   }
@@ -118,6 +130,7 @@ struct Outbox {
     for member in freeMembers.subtracting(members) { free[Int(member.number) - 1] = Box() }
     for member in gatedMembers.subtracting(members) { gated[Int(member.number) - 1] = Box() }
     freeMembers = freeMembers.intersection(members)
+    urgentMembers = urgentMembers.intersection(members)
     gatedMembers = gatedMembers.intersection(members)
   }
 

@@ -1,6 +1,8 @@
 """A fourth member joins three under load: real processes over TCP and UDP."""
 
 import random
+import re
+import signal
 import threading
 import time
 
@@ -80,6 +82,12 @@ class Join:
                 for number in range(first, min(count, first + 500)):
                     words += [f"key:{number}", random.Random(number).randbytes(size)]
                 link.command(*words)
+
+    def copied(self):
+        """How many entries the joiner has by now."""
+        with processes.Link(self.port) as link:
+            found = re.search(rb"copy_entries:(\d+)", link.command("INFO", "cluster"))
+        return int(found[1]) if found else 0
 
     def contents(self, port):
         """All keys with values and expiry."""
@@ -282,10 +290,13 @@ def test_the_id_of_a_member_is_refused(launch, folder):
 def test_an_unfinished_join_without_its_flags_is_refused(launch, folder):
     join = Join(launch, folder)
     join.fill(100_000, 300)
+    # A member that stands still does not let the joiner in: its join cannot end.
+    join.cluster.runs[3].signal(signal.SIGSTOP)
     join.start(donor=1)
     join.cluster.runs[1].wait_for(r"asks to join")
-    time.sleep(0.3)
+    serve_runs.wait_until(lambda: join.copied() > 50_000)
     join.run.kill()
+    join.cluster.runs[3].signal(signal.SIGCONT)
     assert "joined the cluster" not in join.run.log
     alone = launch("--data", folder / "data4")
     assert alone.wait() == 78

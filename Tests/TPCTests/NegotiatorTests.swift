@@ -27,7 +27,7 @@ import Testing
     }
     #expect(begin(&negotiator) == .notReady)
     negotiator.finishRecovery(at: .zero, &resource, &effects)
-    negotiator.flush(stamp: .zero, &effects)
+    negotiator.flush(stamp: .zero, at: .zero, &effects)
     #expect(begin(&negotiator) == .notReady)
     guard case .notify(let ticket)? = effects.list.last else {
       Issue.record("no ticket")
@@ -56,6 +56,40 @@ import Testing
       world.force(world.node(1))
     }
     #expect(last > 40)
+  }
+
+  // MARK: Messages
+
+  @Test func `Rule 6: a commit rides with the next prepare, or leaves after a moment`() {
+    let world = World(nodeCount: 2) { $0.decisionDelay = .micros(250) }
+    let (one, two) = (world.node(1), world.node(2))
+    func deliver() {
+      let messages = world.network
+      world.network = []
+      for message in messages { world.deliver(message) }
+    }
+    func commit(_ key: UInt8) {
+      var request = WorldNode.Request()
+      request.writes = [key]
+      world.begin(request, at: one)
+      #expect(world.network.count == 1)
+      deliver()
+      world.force(one)
+      world.force(two)
+      deliver()
+      #expect(world.network.isEmpty && one.negotiator.deadline <= one.now + .micros(250))
+    }
+    func isLocked(_ key: UInt8) -> Bool {
+      withUnsafeBytes(of: key) { two.negotiator.isLocked($0) != nil }
+    }
+    commit(1)
+    #expect(isLocked(1))
+    commit(2)
+    #expect(!isLocked(1) && isLocked(2))
+    world.wake(one)
+    #expect(world.network.count == 1)
+    deliver()
+    #expect(!isLocked(2) && world.violations.isEmpty)
   }
 
   // MARK: Resource

@@ -31,6 +31,8 @@ public struct Explorer {
     /// Of 40: how many of the drawn old messages come again.
     var repeats: Int
     var patienceMillisMax: Int
+    /// Commits wait for something to ride with.
+    var holdsCommits: Bool
 
     /// Four kinds of run by turns: removals, deadlines, few conflicting transactions, all together;
     /// and every fifth one is about changes of members besides.
@@ -44,6 +46,7 @@ public struct Explorer {
       loss = chance.below(30)
       repeats = chance.within(10...40)
       patienceMillisMax = 2_000
+      holdsCommits = seed % 3 == 1
       switch seed % 4 {
       case 0:
         nodeCount = max(nodeCount, 3)
@@ -68,8 +71,10 @@ public struct Explorer {
   public init(seed: UInt64, keepsJournal: Bool = false) {
     chance = Random(seed: seed)
     plan = Plan(seed: seed, &chance)
+    let decisionDelay: Interval = plan.holdsCommits ? .micros(250) : .zero
     world = World(
-      nodeCount: plan.nodeCount, guestCount: plan.changes > 0 ? 1 : 0, keepsJournal: keepsJournal)
+      nodeCount: plan.nodeCount, guestCount: plan.changes > 0 ? 1 : 0, keepsJournal: keepsJournal
+    ) { $0.decisionDelay = decisionDelay }
   }
 
   /// Runs; returns what was wrong.

@@ -11,7 +11,7 @@ extension World {
     let before = node.members
     call(&node.negotiator, node.now, &node.resource, &effects)
     note(changeOf: node, since: before)
-    node.negotiator.flush(stamp: Stamp(nanos: 1), &effects)
+    node.negotiator.flush(stamp: Stamp(nanos: 1), at: node.now, &effects)
     violations += node.resource.violations
     node.resource.violations = []
     carryOut(effects, node)

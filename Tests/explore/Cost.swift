@@ -73,7 +73,7 @@ enum Cost {
     while isBusy {
       isBusy = false
       for (index, member) in members.enumerated() {
-        member.negotiator.flush(stamp: .zero, &member.effects)
+        member.negotiator.flush(stamp: .zero, at: .zero, &member.effects)
         guard !member.effects.list.isEmpty else { continue }
         isBusy = true
         let list = member.effects.list

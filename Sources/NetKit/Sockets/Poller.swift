@@ -28,6 +28,8 @@ struct Poller: ~Copyable {
   private let timer: Descriptor
   /// When the timer goes off at the next; `never` when it is not armed.
   private var armed = Instant.never
+  /// The kernel lacks `epoll_pwait2` (it came with Linux 5.11).
+  private var lacksShortWaits = false
 
   /// Events taken by one wait at most; the others wait in the kernel.
   static var eventCountMax: Int { 512 }
@@ -84,14 +86,43 @@ struct Poller: ~Copyable {
   /// Waits for events until `deadline` and answers how many there are; a signal, and a deadline of
   /// an earlier wait, may end it too.
   mutating func wait(until deadline: Instant) -> Int {
-    if deadline != .zero, deadline < armed { arm(deadline) }
-    let count = epoll_wait(
-      descriptor.raw, events, Int32(Self.eventCountMax), deadline == .zero ? 0 : -1)
+    var isDue = deadline == .zero
+    if !isDue, deadline < armed {
+      let now = systemInstant()
+      isDue = deadline <= now
+      if !isDue {
+        if deadline - now < Self.shortWait, let count = wait(for: deadline - now) { return count }
+        arm(deadline)
+      }
+    }
+    return answer(
+      Int(epoll_wait(descriptor.raw, events, Int32(Self.eventCountMax), isDue ? 0 : -1)))
+  }
+
+  /// Waits this short get a limit of their own: they mostly end before it, and the timer would have
+  /// to be armed for each.
+  private static var shortWait: Interval { .millis(1) }
+
+  /// A wait with a limit below a second; nil: the kernel knows none so fine. The corresponding C
+  /// function is `epoll_pwait2`.
+  private mutating func wait(for limit: Interval) -> Int? {
+    if lacksShortWaits { return nil }
+    var time = timespec(tv_sec: 0, tv_nsec: Int(limit.nanos))
+    let count = cl_epoll_pwait2(
+      cl_number_of_epoll_pwait2, descriptor.raw, events, Int32(Self.eventCountMax), &time, nil, 0)
+    if count < 0, errno == ENOSYS || errno == EPERM {
+      lacksShortWaits = true
+      return nil
+    }
+    return answer(count)
+  }
+
+  private func answer(_ count: Int) -> Int {
     if count < 0 {
-      invariant(errno == EINTR, "epoll_wait on our own set works")
+      invariant(errno == EINTR, "a wait on our own set works")
       return 0
     }
-    return Int(count)
+    return count
   }
 
   /// The corresponding C function is `timerfd_settime`; a time in the past goes off at once.

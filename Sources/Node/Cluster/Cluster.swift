@@ -70,6 +70,12 @@ struct Cluster: ~Copyable {
   static var roundUnitCountMax: Int { 4_096 }
   /// How long a command waits for a key, and a round for its decision, before its client is told.
   var patience = Interval.seconds(5)
+  /// Commits ride with the next prepares, if these come soon: the others are woken once for both.
+  static var negotiatorOptions: NegotiatorOptions {
+    var options = NegotiatorOptions()
+    options.decisionDelay = .micros(250)
+    return options
+  }
   /// How long a joiner may take for the last part of its copy.
   static var patienceForJoiner: Interval { .seconds(30) }
   /// Requests over UDP that wait at once, and their bytes.

@@ -127,7 +127,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// When the cluster's part has something to do by itself.
   var clusterDeadline: Instant {
     guard let cluster = node.cluster, node.database != nil else { return .never }
-    if cluster.pointee.mayUnblock { return node.now.instant }
+    if cluster.pointee.mayUnblock { return .zero }
     if let since = removedSince {
       return min(since + Self.removedLinger, cluster.pointee.negotiator.deadline)
     }

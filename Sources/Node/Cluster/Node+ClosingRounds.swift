@@ -332,7 +332,7 @@ extension Node {
       guard let session = sessions[link], session.pointee.stall == .round else { continue }
       session.pointee.stall = .none
       stallOnOutput(session, unsent: 0)
-      if session.pointee.stall == .none { becomeReady(session) }
+      if session.pointee.stall == .none, session.pointee.hasMore { becomeReady(session) }
     }
   }
 

@@ -113,8 +113,13 @@ extension Node {
     if cluster.pointee.mayUnblock || cluster.pointee.patienceDeadline <= now.instant {
       unblock(cluster)
     }
+    var isHurried = control.stopRequested
+    #if MUTANTS
+      if FailPoint.isAtHandOver { isHurried = true }
+    #endif
     cluster.pointee.negotiator.flush(
-      stamp: database.pointee.lastStamp, &cluster.pointee.effects)
+      stamp: database.pointee.lastStamp, hurried: isHurried, at: now.instant,
+      &cluster.pointee.effects)
     carryOutEffects(cluster)
   }
 
@@ -213,7 +218,7 @@ extension Node {
 
   /// Makes this node a member; before its ledger is given to the negotiator.
   mutating func joinCluster(
-    _ note: MembershipNote, seed: UInt64, options: NegotiatorOptions = NegotiatorOptions()
+    _ note: MembershipNote, seed: UInt64, options: NegotiatorOptions = Cluster.negotiatorOptions
   ) {
     let state = MembershipState(note)
     var random = Random(seed: seed)

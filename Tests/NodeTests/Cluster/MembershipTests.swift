@@ -153,6 +153,29 @@ import Testing
     #expect(cluster[2].bench.host.node.cluster!.pointee.state.present.epoch == Epoch(2))
   }
 
+  /// While a removal waits for its turn, what has begun here before it may still be tried again.
+  @Test func `A removal that waits refuses nothing that lost a conflict here`() {
+    let cluster = ClusterBench()
+    let (one, two) = ((0..<3).map { _ in cluster.connect(1) }, cluster.connect(2))
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    cluster.put(2, two, "SET a 2\r\n")
+    cluster.advance(millis: 1)
+    cluster.put(1, one[0], "SET b 1\r\n")
+    cluster.advance(millis: 1)
+    cluster.drops = { from, to in to == 1 }
+    cluster.put(1, one[1], "SET a 1\r\n")
+    cluster.put(1, one[2], "MEMBERS REMOVE 3\r\n")
+    cluster.drops = { from, to in from == 2 && to == 1 }
+    for _ in 0..<80 { cluster.advance(millis: 10) }
+    #expect(cluster[1].bench.host.node.cluster!.pointee.counters.conflicts > 0)
+    cluster.drops = { _, _ in false }
+    for _ in 0..<40 { cluster.advance(millis: 50) }
+    #expect(cluster.take(2, two) == "+OK")
+    #expect(cluster.take(1, one[0]) == "+OK")
+    #expect(cluster.take(1, one[1]) == "+OK")
+    #expect(cluster.take(1, one[2]).contains("member 3 is removed"))
+  }
+
   @Test func `A member that does not answer is not removed by agreement`() {
     let cluster = ClusterBench()
     let client = cluster.connect(1)

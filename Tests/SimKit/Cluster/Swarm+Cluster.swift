@@ -17,6 +17,9 @@ extension Swarm {
     drawNegotiator(&chance)
     if chance.chance(3, in: 4) { lastWordsInThousand = chance.within(300...1_000) }
     if chance.chance(1, in: 3) { drawStorm(&chance) }
+    if chance.chance(1, in: 2) {
+      negotiator.decisionDelay = .micros(UInt64(chance.within(50...5_000)))
+    }
     drawMembership()
   }
 
