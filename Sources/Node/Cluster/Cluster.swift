@@ -85,7 +85,9 @@ struct Cluster: ~Copyable {
 
 extension Cluster {
   /// Every other member has confirmed the membership since this one started: local reads are sound.
+  /// Not so any more once this one has been removed, though it goes on for a moment.
   var isConfirmed: Bool {
+    if state.isOutside { return false }
     var known = confirmed
     known.insert(negotiator.member)
     return known.isSuperset(of: negotiator.members)

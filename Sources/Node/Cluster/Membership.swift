@@ -64,7 +64,9 @@ public struct Membership: Hashable, Sendable {
   /// Takes a change that all members agreed on, begun when the list was that of `base`. It was in
   /// doubt over a removal by force, perhaps: that one's member does not come back, and the only
   /// survivor stays.
+  /// Nothing happens if it is in the list already, as another member has told it.
   public mutating func apply(_ change: MembershipChange, begunIn base: Epoch) {
+    guard epoch.agreed == base.agreed else { return }
     switch change {
     case .add(let newcomer):
       if !wasRemoved(newcomer.id, since: base) { list.insert(newcomer) }

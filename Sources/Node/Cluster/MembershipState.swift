@@ -11,8 +11,13 @@ final class MembershipState {
   let ownID: MemberID
   /// The list in force.
   private(set) var present: Membership {
-    didSet { if !isOutside { wasMember = true } }
+    didSet {
+      isOutside = present.list.entry(of: ownID) == nil
+      if !isOutside { wasMember = true }
+    }
   }
+  /// The own id is not in the list: it was removed, or has yet to join.
+  private(set) var isOutside: Bool
   /// The change that is prepared here and undecided.
   private(set) var pending: PendingChange?
   /// The own id has been in the list in this run.
@@ -32,14 +37,12 @@ final class MembershipState {
   init(_ note: MembershipNote) {
     ownID = note.ownID
     present = note.membership
+    isOutside = note.membership.list.entry(of: note.ownID) == nil
     wasMember = !isOutside
   }
 
   /// This member was one, and has been removed.
   var isRemoved: Bool { isOutside && wasMember }
-
-  /// The own id is not in the list: it was removed, or has yet to join.
-  var isOutside: Bool { present.list.entry(of: ownID) == nil }
 
   /// The members, the one included that becomes one by the change in doubt.
   var parties: [MemberAddress] {

@@ -435,7 +435,7 @@ extension Node {
     let watches = session.pointee.watches
     if unit.queue != nil { session.pointee.watches = unit.watches }
     session.pointee.queue = unit.queue
-    cluster.pointee.unit = UnitAtHand(bytes: bytes)
+    cluster.pointee.unit = UnitAtHand(bytes: bytes, queue: unit.queue, watches: unit.watches)
     var progress = ParseProgress.none
     guard case .command = parser.parse(bytes, &progress, authenticated: true) else {
       invariantFailed("a unit of a round is a whole command")

@@ -89,6 +89,13 @@ import Testing
     #expect(other.list.text == "1=a:1,2=b:2")
   }
 
+  @Test func `A change that was told before its decision is not made twice`() throws {
+    var list = try membership()
+    list.apply(.remove(MemberID(3)), begunIn: Epoch(1))
+    list.apply(.remove(MemberID(3)), begunIn: Epoch(1))
+    #expect(list.epoch == Epoch(2))
+  }
+
   @Test func `Objections name what is wrong`() throws {
     let list = try membership()
     #expect(list.objection(to: .remove(MemberID(9))) == "9 is no member (1=a:1,2=b:2,3=c:3)")
