@@ -46,6 +46,8 @@ enum Message {
     var id: TransactionID
     var attempt: Attempt
     var content: Content
+
+    var isInquiry: Bool { if case .inquiry = content { true } else { false } }
   }
 
   static func header(_ reader: inout ByteReader) -> Header? {

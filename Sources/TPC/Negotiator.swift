@@ -119,9 +119,14 @@ public struct Negotiator: ~Copyable {
   // MARK: Events
 
   /// Takes a message that came from `sender`. Bad bytes are dropped and counted.
+  ///
+  /// `isJoining`: the sender says that it was never a member. It is answered what it asks also when
+  /// it takes part in nothing here: it has voted for the change that was to make it a member, and
+  /// that came to nothing. Who was removed is not: that change may be forgotten, too, and was
+  /// committed.
   public mutating func receive<R: Resource & ~Copyable>(
-    _ message: UnsafeRawBufferPointer, from sender: MemberID, at now: Instant,
-    _ resource: inout R, _ effects: inout Effects
+    _ message: UnsafeRawBufferPointer, from sender: MemberID, isJoining: Bool = false,
+    at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) {
     var reader = ByteReader(message)
     guard let header = Message.header(&reader), header.sender == sender, sender != member else {
@@ -129,18 +134,23 @@ public struct Negotiator: ~Copyable {
       return
     }
     let isMember = members.contains(sender)
-    guard isMember || isGuest(sender) else {
+    let isStranger = !isMember && !isGuest(sender)
+    guard !isStranger || isJoining else {
       counters.strangers += 1
       return
     }
     counters.messagesReceived += 1
-    greatestStamp = max(greatestStamp, header.stamp)
+    if !isStranger { greatestStamp = max(greatestStamp, header.stamp) }
     while !reader.isEmpty {
       guard let item = Message.item(&reader) else {
         counters.malformed += 1
         break
       }
       counters.itemsReceived += 1
+      if isStranger, !item.isInquiry {
+        counters.strangers += 1
+        continue
+      }
       take(item, header, at: now, &resource, &effects)
     }
     // The mark of who is not a member yet may be that of its former life's transactions.

@@ -145,7 +145,7 @@ struct JoinFlags {
     var options = ClusterOptions(
       ownID: id, members: [], clusterID: 0, nonceKey: nonceKey, authenticator: secret)
     options.joining = JoinTarget(
-      donor: "\(host):\(port)", endpoints: endpoints, id: id, address: "")
+      host: host, port: port, endpoints: endpoints, id: id, address: "")
     return options
   }
 }

@@ -37,6 +37,9 @@ import Testing
   @Test func `Rule 10: a change in doubt is concluded after a removal by force`() {
     check("join_in_doubt")
   }
+  @Test func `Rule 10: who was to join by a change that came to nothing is told so`() {
+    check("join_given_up")
+  }
   @Test func `Rule 10: who is removed by agreement says yes to it`() { check("agreed_removal") }
 
   /// With `TUPPENCE_REWRITE_GOLDEN` set the file is written anew.

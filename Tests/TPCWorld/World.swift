@@ -166,7 +166,9 @@ public final class World {
     guard node.isUp else { return }
     run(node) { negotiator, now, resource, effects in
       message.bytes.withUnsafeBytes {
-        negotiator.receive($0, from: message.from, at: now, &resource, &effects)
+        negotiator.receive(
+          $0, from: message.from, isJoining: self.outsiders.contains(message.from), at: now,
+          &resource, &effects)
       }
     }
   }

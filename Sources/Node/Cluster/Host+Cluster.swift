@@ -55,7 +55,6 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   /// Tells the links of a change of the list, once it is durable here.
   mutating func followList(_ cluster: ClusterPointer, at now: Moment) {
-    node.applyChanges(cluster)
     for line in node.lines { log(line.level, line.text) }
     node.lines.removeAll()
     let state = cluster.pointee.state
@@ -69,7 +68,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     if let options = node.options.cluster {
       node.peers?.setMembers(
         Peers.members(state.parties, options), guests: MemberSet(guests),
-        epoch: state.present.epoch, at: now, into: &peerEffects)
+        onlyCalled: state.pending == nil ? node.joining.welcome?.donor : nil,
+        epoch: state.saidEpoch, at: now, into: &peerEffects)
       carryOutPeerEffects(at: now)
       node.noteConfirmations(cluster)
     }

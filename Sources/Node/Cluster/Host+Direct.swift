@@ -58,7 +58,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let state = node.cluster?.pointee.state else { return nil }
     return MembershipView(
       ownID: state.ownID, membership: state.present, isJoining: node.joining.isJoining,
-      alarm: state.alarm)
+      alarm: state.alarm?.text)
   }
 
   /// What this member holds and waits for now; nil while it has no data yet.

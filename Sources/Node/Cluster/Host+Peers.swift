@@ -90,10 +90,13 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       let id = link.connect(to: endpoint, at: now)
       node.peers?.called(member, as: id, at: now)
     case .resolve(let member, let host, let port):
-      let isAsked = node.options.cluster?.resolver?.start(
-        ticket: UInt64(member.number), host: host, port: port)
-      guard isAsked != true else { return }
-      node.peers?.resolved(member, [], problem: "cannot ask", at: now, into: &peerEffects)
+      if !asks(UInt64(member.number), host, port) {
+        node.peers?.resolved(member, [], problem: "cannot ask", at: now, into: &peerEffects)
+      }
+    case .resolveDonor(let host, let port):
+      if !asks(Self.donorTicket, host, port) {
+        node.joining.call?.resolved([], problem: "cannot ask", at: now.instant, into: &peerEffects)
+      }
     case .epoch(let greeting): heard(greeting, at: now)
     case .disowned(let member): node.disowned(by: member)
     case .send(let id, let place): sendToPeer(place, on: id, at: now)
@@ -111,27 +114,42 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   /// A member has said its epoch. Whose is behind ours, as we have it durably, is told the list:
-  /// after a removal by force, or when it was removed, or its id was given to another process.
+  /// after a removal by force, or when it was removed, or its id was given to another process. Who
+  /// has as many removals by force is told it as well: they may be other ones.
   private mutating func heard(_ greeting: PeerGreeting, at now: Moment) {
     guard let cluster = node.cluster else { return }
     node.noteConfirmations(cluster)
+    // A removal by force may wait for its word.
+    cluster.pointee.mayUnblock = true
     let state = cluster.pointee.state
     let present = state.present
     guard listMark == nil, let epoch = node.peers?.epoch, epoch == present.epoch,
-      greeting.epoch < epoch
+      greeting.epoch < epoch || greeting.epoch.forced == epoch.forced && epoch.forced > 0
     else { return }
     var bytes = ByteBuffer()
     present.encode(into: &bytes)
     node.peers?.send(list: bytes.bytes, to: greeting.member, at: now, into: &peerEffects)
   }
 
+  /// No member's number.
+  private static var donorTicket: UInt64 { 0 }
+
+  private func asks(_ ticket: UInt64, _ host: String, _ port: UInt16) -> Bool {
+    node.options.cluster?.resolver?.start(ticket: ticket, host: host, port: port) ?? false
+  }
+
   /// Takes what names of members mean.
   mutating func takeNames(at now: Moment) {
     guard let resolver = node.options.cluster?.resolver else { return }
     while let (ticket, endpoints, problem) = resolver.poll() {
-      node.peers?.resolved(
-        MemberID(UInt16(truncatingIfNeeded: ticket)), endpoints, problem: problem, at: now,
-        into: &peerEffects)
+      if ticket == Self.donorTicket {
+        node.joining.call?.resolved(
+          endpoints, problem: problem, at: now.instant, into: &peerEffects)
+      } else {
+        node.peers?.resolved(
+          MemberID(UInt16(truncatingIfNeeded: ticket)), endpoints, problem: problem, at: now,
+          into: &peerEffects)
+      }
       carryOutPeerEffects(at: now)
     }
   }

@@ -34,6 +34,22 @@ public struct Membership: Hashable, Sendable {
     return missing <= removals.count ? Array(removals.suffix(max(0, missing))) : nil
   }
 
+  /// Whether two lists, this one with the later removals, can be of one history: they differ by
+  /// nothing but those, and by a change that one side has not heard of.
+  func agrees(with earlier: Membership) -> Bool {
+    if epoch == earlier.epoch { return list == earlier.list }
+    let known = removals.dropLast(Int(epoch.forced) - Int(earlier.epoch.forced))
+    let count = min(known.count, earlier.removals.count)
+    return Set(known.suffix(count)) == Set(earlier.removals.suffix(count))
+  }
+
+  /// The same list without one that is no member of it any more.
+  func without(_ id: MemberID) -> Membership {
+    var other = self
+    other.list.remove(id)
+    return other
+  }
+
   // MARK: Changes
 
   /// Why a change cannot be made; nil: it can.
@@ -80,6 +96,11 @@ public struct Membership: Hashable, Sendable {
   /// joined again.
   func wasRemoved(_ id: MemberID, since base: Epoch) -> Bool {
     removals.suffix(max(0, Int(epoch.forced) - Int(base.forced))).contains(id)
+  }
+
+  /// Whether a member was removed by force since the last change that all agreed on.
+  func hasRemoved(_ id: MemberID) -> Bool {
+    removals.contains(id) && list.entry(of: id) == nil
   }
 
   /// Takes the operator's word that a member, or a guest of a change in doubt, is gone.

@@ -29,8 +29,8 @@ final class MembershipState {
   private var takesMembers = false
   /// Others' transactions are refused for now, so that a change gets its turn.
   var holdsBack = false
-  /// Why the lists of two members cannot be brought together; nil: they can.
-  var alarm: String?
+  /// Who has a list that cannot be brought together with this one; nil: nobody.
+  var alarm: (member: MemberID, text: String)?
   /// A joiner's: the attempt of which it durably has all that the others have.
   var readyFor: (id: TransactionID, attempt: Attempt)?
 
@@ -43,6 +43,13 @@ final class MembershipState {
 
   /// This member was one, and has been removed.
   var isRemoved: Bool { isOutside && wasMember }
+
+  /// This process has yet to join.
+  var isJoining: Bool { isOutside && !wasMember }
+
+  /// The epoch that the others are told: none before this one is a member, so that it is heard as
+  /// one that has to be told what became of it.
+  var saidEpoch: Epoch { isJoining ? Epoch(0) : present.epoch }
 
   /// The members, the one included that becomes one by the change in doubt.
   var parties: [MemberAddress] {
@@ -105,6 +112,17 @@ final class MembershipState {
 
   /// The negotiator's list: this member takes part while it joins, and until it has stopped.
   var members: MemberSet { present.members.union(MemberSet([ownID])) }
+
+  // MARK: Lists of others
+
+  /// Whether `theirs` has changes by agreement that this one has taken no part in: a member
+  /// prepares each of them, so it was removed, though its id may be in use again; one that has yet
+  /// to join is not in the list that was to have it.
+  func missesChange(to theirs: Membership) -> Bool {
+    guard theirs.epoch.agreed > present.epoch.agreed else { return false }
+    let isNext = theirs.epoch.agreed - present.epoch.agreed == 1
+    return theirs.list.entry(of: ownID) == nil || pending == nil || !isNext
+  }
 
   // MARK: By force
 

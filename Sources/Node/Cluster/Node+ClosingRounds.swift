@@ -221,6 +221,8 @@ extension Node {
       }
     }
     cluster.pointee.effects.removeAll()
+    // Before a command runs that waited for the change: its newcomer is known to be confirmed.
+    applyChanges(cluster)
   }
 
   /// A voter's no came with details: its horizon becomes this member's, so that the refusal stands

@@ -59,19 +59,43 @@ extension Node {
     output.reply(bulk: "member \(id) is removed: \(after)")
   }
 
-  /// Done at once; the reply leaves when it is durable here.
+  /// Done at once, and done already where it is asked for again; the reply leaves when it is
+  /// durable here and all members that can be reached are known to have it durably.
   private mutating func removeByForce(
     _ id: MemberID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
-    if let objection = removeByForce(id, cluster) {
+    let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince
+    if since == nil, !cluster.pointee.state.present.hasRemoved(id),
+      let objection = removeByForce(id, cluster)
+    {
       return fail("ERR \(objection) (not-applied)")
     }
+    let left = membersWithout(cluster.pointee.state.present)
+    if left.contains(where: \.isReachable),
+      now.instant - (since ?? now.instant) < cluster.pointee.patience
+    {
+      return deferUnit(behind: .lock, session, cluster)
+    }
+    let ids = left.map { "\($0.id)" }.joined(separator: ", ")
+    let spread = left.isEmpty ? "known to all" : "not known yet to \(ids)"
     let doubts = cluster.pointee.doubtful.sorted().map { "\($0)" }.joined(separator: " ")
-    let rest = doubts.isEmpty ? "nothing was in doubt" : "being decided now: \(doubts)"
+    let rest = doubts.isEmpty ? "nothing is in doubt" : "being decided now: \(doubts)"
     output.reply(
-      bulk: "member \(id) is removed by force: \(cluster.pointee.state.present); \(rest)")
+      bulk: "member \(id) is removed by force: \(cluster.pointee.state.present); \(spread); "
+        + rest)
     replyWaits = true
+  }
+
+  /// The other members that have not said that they have the list, by rising id.
+  private func membersWithout(_ list: Membership) -> [(id: MemberID, isReachable: Bool)] {
+    let own = cluster?.pointee.state.ownID
+    let statuses = statuses
+    return list.list.entries.map(\.id).compactMap { id in
+      let status = statuses.first { $0.member.id == id }
+      guard id != own, status?.epoch != list.epoch else { return nil }
+      return (id, status?.state == .reachable)
+    }
   }
 
   // MARK: Listing

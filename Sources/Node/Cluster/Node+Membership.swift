@@ -162,17 +162,13 @@ extension Node {
 
   /// Notes removals by force, and concludes without those members.
   private mutating func adopt(_ gone: [MemberID], _ cluster: ClusterPointer) {
-    guard let database else { return }
+    guard let database, !gone.isEmpty else { return }
     closeRound()
     let state = cluster.pointee.state
     for id in gone {
       var membership = state.present
       membership.remove(id)
-      let note = MembershipNote(ownID: state.ownID, membership: membership)
-      let bytes = note.bytes
-      MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
-      database.pointee.log.hurry()
-      state.replace(membership)
+      noteList(membership, state, database)
       cluster.pointee.confirmed.remove(id)
       let doubts = cluster.pointee.negotiator.inDoubt.map(\.id)
       lines.append(
@@ -214,32 +210,17 @@ extension Node {
     guard let cluster else { return }
     let state = cluster.pointee.state
     let ours = state.present
-    guard theirs.clusterID == ours.clusterID, !state.isOutside else { return }
-    if theirs.epoch.agreed > ours.epoch.agreed, theirs.list.entry(of: state.ownID) == nil {
-      return becomeOutside(theirs, cluster)
-    }
-    guard theirs.epoch.forced > ours.epoch.forced else {
-      if theirs.epoch.forced == ours.epoch.forced { compare(theirs, of: member, cluster) }
-      return
-    }
-    guard let missing = theirs.removals(from: ours.epoch.forced + 1) else {
-      return raiseAlarm(member, theirs, cluster)
-    }
-    if missing.contains(state.ownID) { return becomeOutside(theirs, cluster) }
-    adopt(missing, cluster)
-  }
-
-  /// Two lists of one epoch may differ by nothing but a change that one side has not heard of.
-  private mutating func compare(
-    _ theirs: Membership, of member: MemberID, _ cluster: ClusterPointer
-  ) {
-    let ours = cluster.pointee.state.present
-    let count = min(theirs.removals.count, ours.removals.count)
-    guard
-      theirs.removals.suffix(count) != ours.removals.suffix(count)
-        || theirs.epoch == ours.epoch && theirs.list != ours.list
+    // Who joins and has not voted goes by what its donor says.
+    guard theirs.clusterID == ours.clusterID, !state.isRemoved,
+      !state.isJoining || state.pending != nil
     else { return }
-    raiseAlarm(member, theirs, cluster)
+    if state.missesChange(to: theirs) { return becomeOutside(theirs, cluster) }
+    guard theirs.epoch.forced >= ours.epoch.forced else { return }
+    guard let missing = theirs.removals(from: ours.epoch.forced &+ 1), theirs.agrees(with: ours)
+    else { return raiseAlarm(member, theirs, cluster) }
+    if missing.contains(state.ownID) { return becomeOutside(theirs, cluster) }
+    if state.alarm?.member == member { state.alarm = nil }
+    adopt(missing, cluster)
   }
 
   /// Two operators have removed different members at once: nobody adopts the other's list.
@@ -247,20 +228,36 @@ extension Node {
     _ member: MemberID, _ theirs: Membership, _ cluster: ClusterPointer
   ) {
     let text = "member \(member) has another list in epoch \(theirs.epoch): \(theirs.list.text)"
-    guard cluster.pointee.state.alarm != text else { return }
-    cluster.pointee.state.alarm = text
+    guard cluster.pointee.state.alarm?.text != text else { return }
+    cluster.pointee.state.alarm = (member, text)
     lines.append((.error, "\(text); remove by force at one of the two what the other one removed"))
   }
 
-  /// This member was removed and had not heard of it.
+  /// This member was removed and had not heard of it; its id may be another one's by now. Or the
+  /// change that was to make it one came to nothing.
   private mutating func becomeOutside(_ membership: Membership, _ cluster: ClusterPointer) {
     guard let database else { return }
+    let state = cluster.pointee.state
     closeRound()
-    let note = MembershipNote(ownID: cluster.pointee.state.ownID, membership: membership)
-    let bytes = note.bytes
-    MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
+    guard let change = state.pending, state.isJoining else {
+      return noteList(membership.without(state.ownID), state, database)
+    }
+    var resource = storeResource(database)
+    resource.abort(change.id, record: nil)
+    copyEffects.lines.append(
+      (.info, "the cluster goes on without this process (\(membership)): asking again"))
+    askToJoin()
+  }
+
+  private func noteList(
+    _ membership: Membership, _ state: MembershipState, _ database: UnsafeMutablePointer<Database>
+  ) {
+    let bytes = MembershipNote(ownID: state.ownID, membership: membership).bytes
+    (state.isJoining ? Self.joinKey : MembershipNote.key).withUnsafeBytes {
+      _ = database.pointee.note($0, bytes.bytes)
+    }
     database.pointee.log.hurry()
-    cluster.pointee.state.replace(membership)
+    state.replace(membership)
   }
 
   // MARK: Confirmations

@@ -10,6 +10,7 @@ extension Node {
     if joining.donor?.member == member { guestUnreachable() }
     donorUnreachable(member)
     cluster?.pointee.negotiator.reachable(member, false, at: now.instant)
+    cluster?.pointee.mayUnblock = true
   }
 
   /// True for a link to another member, or to who says to be one.
@@ -53,7 +54,7 @@ extension Node {
       ("cluster_epoch", state.present.epoch.description),
       ("cluster_has_secret", peers.options.authenticator == nil ? "0" : "1"),
       ("member_id", "\(state.ownID)"), ("member_address", own?.text ?? ""),
-      ("membership_alarm", state.alarm ?? ""),
+      ("membership_alarm", state.alarm?.text ?? ""),
       ("member_incarnation", String(peers.incarnation, radix: 16)),
       ("members", String(state.present.list.entries.count)),
       ("members_reachable", String(peers.reachableCount)),

@@ -131,9 +131,17 @@ extension Node {
     var resource = storeResource(database)
     cluster.pointee.counters.messages &+= 1
     cluster.pointee.negotiator.receive(
-      message, from: member, at: now.instant, &resource, &cluster.pointee.effects)
+      message, from: member, isJoining: isJoining(member), at: now.instant, &resource,
+      &cluster.pointee.effects)
     database.pointee.observe(stamp: cluster.pointee.negotiator.greatestStamp)
     carryOutEffects(cluster)
+  }
+
+  private func isJoining(_ member: MemberID) -> Bool {
+    switch peers {
+    case .some(let peers): peers.isJoining(member)
+    case .none: false
+    }
   }
 
   /// Tells the negotiator what has become durable.

@@ -12,6 +12,8 @@ public struct PeerEffects: ~Copyable {
     case knock(Endpoint)
     /// Find out what the member's name means and tell it by `Peers.resolved`.
     case resolve(MemberID, host: String, port: UInt16)
+    /// Find out what the name of a `JoinCall`'s member means and tell it by `JoinCall.resolved`.
+    case resolveDonor(host: String, port: UInt16)
     /// Send a message: its place in `bytes`.
     case send(LinkID, Range<Int>)
     /// End a link.

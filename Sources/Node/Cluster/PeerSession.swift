@@ -26,9 +26,6 @@ struct PeerSession {
   let endpoint: Endpoint
   /// We called; otherwise the other side did.
   let isCaller: Bool
-  /// We called a member that is to call us, after its link was lost: only to learn whether anybody
-  /// listens there.
-  let isProbe: Bool
   /// Whom we called, or who says to be there.
   var member: MemberID?
   var phase: Phase
@@ -52,9 +49,8 @@ struct PeerSession {
 
   init(
     link: LinkID, endpoint: Endpoint, isCaller: Bool, member: MemberID?, phase: Phase,
-    handshakeEnd: Instant, isProbe: Bool = false
+    handshakeEnd: Instant
   ) {
-    self.isProbe = isProbe
     self.link = link
     self.endpoint = endpoint
     self.isCaller = isCaller
@@ -108,8 +104,8 @@ struct PeerMember {
   var lastHeard: Instant
   var lastSent = Instant.zero
   var lastPing = Instant.zero
-  /// When it is to be called; `never` while a call is under way, and where it calls us but for
-  /// probes.
+  /// When it is to be called; `never` while a call is under way or a link is open. One that is to
+  /// call us is asked only whether it is there, and whether we are a member.
   var callAt = Instant.never
   /// Calls that failed since the last session.
   var failureCount = 0

@@ -73,7 +73,7 @@ extension Peers {
     }
     sessions[index].member = hello.sender
     welcomeFormer(hello, sessions[index].endpoint, at: now)
-    if let reason = objection(to: hello) ?? objection(toCall: hello) {
+    if let reason = objection(to: hello) ?? objection(toCallOf: hello) {
       return refuse(index, reason, at: now, into: &effects)
     }
     guard let version = Self.common(hello.versions, options.versions) else {
@@ -232,11 +232,15 @@ extension Peers {
     return nil
   }
 
-  /// What stands against being called by who sent a hello.
-  private func objection(toCall hello: PeerHello) -> PeerRefusal? {
+  /// What stands against being called by who sent a hello. One with a higher id asks whether it is
+  /// still a member: who is none any more is heard, so that it can be told. Where its id has
+  /// another one by now, it must not get that one's link: a member never says a lower epoch than
+  /// before.
+  private func objection(toCallOf hello: PeerHello) -> PeerRefusal? {
     if hello.receiver != ownID { return .otherMember }
-    if hello.sender > ownID { return .wrongDirection }
-    return nil
+    guard let other = index(of: hello.sender), others[other].role != .leaving else { return nil }
+    if let known = others[other].greeting?.epoch, hello.epoch < known { return .unknownMember }
+    return hello.sender > ownID ? .wrongDirection : nil
   }
 
   /// The newest version that both speak.
@@ -268,10 +272,12 @@ extension Peers {
   }
 
   /// Logs a refusal: of a member once until there is a session with it, of a stranger now and then.
+  /// That a member is to wait for a call is nothing to complain of.
   private mutating func complain(
     of session: PeerSession, _ reason: PeerRefusal, isOurs: Bool, at now: Moment,
     into effects: inout PeerEffects
   ) {
+    if reason == .wrongDirection { return }
     counters.refusals += 1
     if session.joinerAddress == nil, let member = session.member,
       let other = self.index(of: member)

@@ -67,14 +67,15 @@ extension Peers {
     }
   }
 
-  /// Plans the next call: the wait doubles with each failure and is drawn from its upper half.
+  /// Plans the next call: the wait doubles with each failure and is drawn from its upper half. Who
+  /// is to call us is seldom called.
   mutating func callLater(_ other: Int, isRefused: Bool, at now: Moment) {
-    guard ownID < others[other].member.id, others[other].role != .leaving else { return }
+    guard others[other].role != .leaving else { return }
     others[other].isFresh = false
     let timings = options.timings
     let doubled = timings.backoffMin.nanos << UInt64(min(others[other].failureCount, 16))
     var wait = min(doubled, timings.backoffMax.nanos)
-    if isRefused { wait = timings.refusedBackoff.nanos }
+    if isRefused || others[other].member.id < ownID { wait = timings.refusedBackoff.nanos }
     others[other].failureCount += 1
     let jitter = UInt64(chance.below(Int(wait / 2) + 1))
     others[other].callAt = now.instant + Interval(nanos: wait - jitter)
@@ -171,10 +172,14 @@ extension Peers {
   }
 
   private func deadline(of other: PeerMember) -> Instant {
-    var earliest = min(other.callAt, other.leavesAt)
+    var earliest = min(mayCall(other) ? other.callAt : .never, other.leavesAt)
     if other.isReachable { earliest = min(earliest, other.lastHeard + options.timings.silenceMax) }
     guard other.link != .none else { return earliest }
     return min(earliest, other.lastHeard + options.timings.linkSilenceMax, pingDue(other))
+  }
+
+  private func mayCall(_ other: PeerMember) -> Bool {
+    onlyCalled == nil || onlyCalled == other.member.id
   }
 
   private func pingDue(_ other: PeerMember) -> Instant {
@@ -196,7 +201,7 @@ extension Peers {
         ping(other, index, at: now, into: &effects)
       }
     }
-    if others[other].callAt <= now.instant {
+    if mayCall(others[other]), others[other].callAt <= now.instant {
       others[other].callAt = .never
       call(other, at: now, into: &effects)
     }

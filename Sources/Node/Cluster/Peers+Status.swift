@@ -55,6 +55,11 @@ extension Peers {
   /// True when no member is silent.
   public var reachesAll: Bool { others.allSatisfy { $0.isReachable || $0.role != .member } }
 
+  /// Whether another one has said that it is no member yet.
+  func isJoining(_ member: MemberID) -> Bool {
+    index(of: member).map { others[$0].greeting?.epoch == Epoch(0) } ?? false
+  }
+
   /// Those that have said in this run that they are in the epoch.
   public func members(in epoch: Epoch) -> MemberSet {
     MemberSet(others.lazy.filter { $0.greeting?.epoch == epoch }.map(\.member.id))

@@ -7,8 +7,9 @@ public import TPC
 ///
 /// Pure. The owner tells it what became of links (`called`, `opened`, `closed`), gives it messages
 /// (`receive`), calls `wake` when `deadline` has come, and carries out what it finds in the effects
-/// after each call. The member with the lower id calls. Messages may be lost, repeated and late;
-/// nothing is kept for a member that cannot be reached.
+/// after each call. The member with the lower id calls; the other one asks, when it has no link for
+/// a while, whether it is still a member. Messages may be lost, repeated and late; nothing is kept
+/// for a member that cannot be reached.
 public struct Peers: ~Copyable {
   /// What it was started with.
   public let options: ClusterOptions
@@ -18,7 +19,7 @@ public struct Peers: ~Copyable {
   public let clusterID: UInt64
   /// Which run of this member this is.
   public let incarnation: UInt64
-  /// The number of the member list at hand.
+  /// The number of the member list at hand; 0 before this one is a member.
   public private(set) var epoch: Epoch
   /// The hybrid time here, told in hellos; kept up to date by the owner.
   public var stamp = Stamp(nanos: 0)
@@ -29,6 +30,8 @@ public struct Peers: ~Copyable {
   var others: [PeerMember] = []
   /// Links in handshake and open ones.
   var sessions: [PeerSession] = []
+  /// The only one to call; nil: all.
+  private(set) var onlyCalled: MemberID?
   var chance: Random
   /// When a stranger's mistake of each kind was logged last.
   var strangerLogs = [Instant?](repeating: nil, count: PeerRefusal.allCases.count + 1)
@@ -53,7 +56,8 @@ public struct Peers: ~Copyable {
     self.ownID = ownID
     clusterID = membership?.clusterID ?? options.clusterID
     firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
-    epoch = membership?.epoch ?? Epoch(1)
+    let isJoining = membership.map { $0.list.entry(of: ownID) == nil } ?? false
+    epoch = isJoining ? Epoch(0) : membership?.epoch ?? Epoch(1)
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
   }
@@ -68,11 +72,13 @@ public struct Peers: ~Copyable {
 
   /// Takes another member list; `guests` of it take part in a change and are no members yet. Links
   /// with who is no longer in it stay open a while, so that it can be told. To be called when the
-  /// list is durable: its epoch is what the others hear.
+  /// list is durable: its epoch is what the others hear. `onlyCalled`: who has yet to join calls
+  /// nobody else.
   public mutating func setMembers(
-    _ members: [Member], guests: MemberSet = MemberSet(), epoch: Epoch, at now: Moment,
-    into effects: inout PeerEffects
+    _ members: [Member], guests: MemberSet = MemberSet(), onlyCalled: MemberID? = nil,
+    epoch: Epoch, at now: Moment, into effects: inout PeerEffects
   ) {
+    self.onlyCalled = onlyCalled
     invariant(members.count <= MemberList.memberCountMax + 1, "at most 64 members and a guest")
     self.epoch = epoch
     dismissGuest(unlessIn: members, at: now, into: &effects)
@@ -123,7 +129,7 @@ public struct Peers: ~Copyable {
 
   func newcomer(_ member: Member, at now: Moment) -> PeerMember {
     var newcomer = PeerMember(member, at: now.instant)
-    if ownID < member.id { newcomer.callAt = now.instant }
+    newcomer.callAt = ownID < member.id ? now.instant : now.instant + options.timings.silenceMax
     return newcomer
   }
 
@@ -141,8 +147,7 @@ public struct Peers: ~Copyable {
     sessions.append(
       PeerSession(
         link: link, endpoint: endpoint, isCaller: true, member: member,
-        phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout,
-        isProbe: member < ownID))
+        phase: .connecting, handshakeEnd: now.instant + options.timings.handshakeTimeout))
   }
 
   /// Answers the effect `resolve`: what a name means; none: it is not known now.
@@ -173,8 +178,6 @@ public struct Peers: ~Copyable {
   ) {
     if let index = session(of: link) {
       guard case .connecting = sessions[index].phase else { return }
-      // Somebody listens there, and is to call us.
-      if sessions[index].isProbe { return end(index, at: now, into: &effects) }
       return greet(index, at: now, into: &effects)
     }
     guard isStarted else { return effects.list.append(.close(link, afterFlush: false)) }
@@ -201,7 +204,7 @@ public struct Peers: ~Copyable {
     if session.isCaller, end == .refused {
       lose(other, because: "refuses connections", at: now, into: &effects)
     } else if session.isOpen, !session.isCaller {
-      // The member has died, or only the link: a call that is refused tells. See `isProbe`.
+      // The member has died, or only the link: a call that is refused tells.
       others[other].callAt = now.instant + options.timings.backoffMin
     }
   }

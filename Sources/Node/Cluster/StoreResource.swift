@@ -71,6 +71,10 @@ struct StoreResource: Resource, ~Copyable {
     }
     guard isStaged else { return .no(.invalid) }
     members.prepared(change)
+    #if MUTANTS
+      FailPoint.reach(.beforeVote, database.pointee.log.appended)
+      FailPoint.reach(.afterPrepared, database.pointee.log.appended)
+    #endif
     return .yes([])
   }
 

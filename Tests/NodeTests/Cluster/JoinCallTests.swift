@@ -126,6 +126,16 @@ struct JoinCallTests {
     #expect(world.welcome != nil)
   }
 
+  @Test(arguments: [0, 77] as [UInt64])
+  func whoBeginsWithNothingDoesNotSpeakForTheGuestOfAChangeInDoubt(clusterID: UInt64) throws {
+    let world = JoinCallWorld(
+      member: peerOptions(2, of: 3), id: MemberID(4), clusterID: clusterID)
+    world.follow(
+      try MemberList("1=m1:7000,2=m2:7000,3=m3:7000,4=j4:7000"), guests: MemberSet([MemberID(4)]))
+    world.run(millis: 5_000)
+    #expect((world.welcome == nil) == (clusterID == 0) && world.refusal == nil)
+  }
+
   @Test func whoDoesNotAnswerIsAskedAgain() {
     let world = JoinCallWorld(member: peerOptions(2, of: 3))
     world.lost = 100
@@ -136,6 +146,33 @@ struct JoinCallTests {
     world.lost = 0
     world.run(millis: 10_000)
     #expect(world.welcome != nil)
+  }
+
+  @Test func theNameOfTheMemberIsResolvedAgainForEachFurtherRound() throws {
+    let world = JoinCallWorld(member: peerOptions(2, of: 3), resolves: true)
+    world.isAway = true
+    world.run(millis: 10_000)
+    // Not for the first call, whose address is of just now.
+    #expect(world.resolveCount == world.knockCount - 1 && world.knockCount >= 3)
+    // It moves, and its name is not known for a while.
+    world.isAway = false
+    world.address = nil
+    world.run(millis: 12_000)
+    #expect(world.welcome == nil)
+    #expect(world.joinerLog.last?.hasSuffix("yet: m2 is nowhere; asking again") == true)
+    world.address = Endpoint(ipv4: 0x7F00_0063, port: 7_000)
+    world.run(millis: 5_000)
+    #expect(try #require(world.welcome).endpoint == world.address)
+  }
+
+  @Test func withoutASecretANameIsFollowedToLoopbackOnly() {
+    let world = JoinCallWorld(
+      member: peerOptions(2, of: 3, secret: nil), secret: nil, resolves: true)
+    world.isAway = true
+    world.address = Endpoint(ipv4: 0x0A00_0001, port: 7_000)
+    world.run(millis: 15_000)
+    #expect(world.knockCount == 1 && world.welcome == nil)
+    #expect(world.joinerLog.contains { $0.contains("members are on loopback addresses only") })
   }
 
   @Test func aHelloKeepsItsAddress() throws {
@@ -157,11 +194,22 @@ struct JoinCallTests {
   }
 }
 
+/// The world answers in its place.
+private struct NoResolver: NameResolver {
+  func start(ticket: UInt64, host: String, port: UInt16) -> Bool { fatalError("nobody asks it") }
+  func poll() -> (ticket: UInt64, endpoints: [Endpoint], problem: String)? { nil }
+}
+
 /// A joiner and one member, with a link between them.
 final class JoinCallWorld {
   /// Of a hundred messages.
   var lost = 0
   var repeated = 0
+  /// Nobody listens where the member is called.
+  var isAway = false
+  /// What the member's name means; nil: it is not known.
+  var address: Endpoint? = peerEndpoint(2)
+  private(set) var resolveCount = 0
   private var peers: Peers
   private var call: JoinCall
   private(set) var now = Instant(nanos: 1_000_000_000)
@@ -186,11 +234,14 @@ final class JoinCallWorld {
 
   init(
     member: ClusterOptions, secret: String? = "open sesame", id: MemberID? = nil,
-    address: String = "j4:7000", clusterID: UInt64 = 0, former: MemberID? = nil, seed: UInt64 = 1
+    address: String = "j4:7000", clusterID: UInt64 = 0, former: MemberID? = nil,
+    resolves: Bool = false, seed: UInt64 = 1
   ) {
     peers = Peers(member)
     peers.stamp = Stamp(nanos: 99)
-    options = peerOptions(9, of: 9, secret: secret, run: seed)
+    var options = peerOptions(9, of: 9, secret: secret, run: seed)
+    if resolves { options.resolver = NoResolver() }
+    self.options = options
     chance = Random(seed: seed)
     self.clusterID = clusterID
     self.id = id
@@ -204,7 +255,7 @@ final class JoinCallWorld {
     _ former: MemberID?, _ now: Instant
   ) -> JoinCall {
     let target = JoinTarget(
-      donor: "m2:7000", endpoints: [peerEndpoint(2)], id: id, address: address)
+      host: "m2", port: 7_000, endpoints: [peerEndpoint(2)], id: id, address: address)
     return JoinCall(target, options, clusterID: clusterID, id: former, at: now)
   }
 
@@ -215,11 +266,12 @@ final class JoinCallWorld {
     call = Self.call(address, options, id, clusterID, former, now)
   }
 
-  /// The list of members changes.
-  func follow(_ list: MemberList) {
+  /// The list of members changes, or who is a guest of a change in doubt.
+  func follow(_ list: MemberList, guests: MemberSet = MemberSet()) {
     var effects = PeerEffects()
     peers.setMembers(
-      Peers.members(list.entries, options), epoch: Epoch(2), at: moment, into: &effects)
+      Peers.members(list.entries, options), guests: guests, epoch: Epoch(2), at: moment,
+      into: &effects)
     carryOut(effects)
   }
 
@@ -275,7 +327,8 @@ final class JoinCallWorld {
         calls.append(member)
         peers.called(member, as: .none, at: moment)
       case .guest(let member): guests.append(member)
-      case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .disowned, .resolve:
+      case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .disowned, .resolve,
+        .resolveDonor:
         break
       }
     }
@@ -290,19 +343,30 @@ final class JoinCallWorld {
         pass(Array(effects.bytes.bytes[place])) { $0.toMember.append(($1, $0.far, $2)) }
       case .close(near, _): end()
       case .knock(let endpoint):
-        precondition(endpoint == peerEndpoint(2))
+        precondition(endpoint == peerEndpoint(2) || endpoint == address)
         knockCount += 1
+        if isAway {
+          near = LinkID(raw: 1 << 32 | linkCount)
+          call.called(as: near, at: now, into: &further)
+          call.closed(near, at: now, into: &further)
+          continue
+        }
         linkCount += 2
         near = LinkID(raw: 1 << 32 | linkCount)
         far = LinkID(raw: 1 << 32 | linkCount + 1)
         call.called(as: near, at: now, into: &further)
         peers.opened(far, from: peerEndpoint(4), at: moment, into: &further)
         call.opened(near, at: now, into: &further)
+      case .resolveDonor(let host, let port):
+        precondition(host == "m2" && port == 7_000)
+        resolveCount += 1
+        call.resolved(
+          address.map { [$0] } ?? [], problem: "\(host) is nowhere", at: now, into: &further)
       default: fatalError("a joiner does not do \(effect)")
       }
     }
     joinerLog += effects.lines.map(\.text)
-    if !further.list.isEmpty { carryOutOfJoiner(further) }
+    if !further.list.isEmpty || !further.lines.isEmpty { carryOutOfJoiner(further) }
   }
 
   private func end() {

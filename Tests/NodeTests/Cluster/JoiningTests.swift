@@ -12,7 +12,7 @@ import Testing
     var cluster = ClusterOptions(
       nonceKey: SipKey(k0: 1, k1: 2), authenticator: TestAuthenticator(secret: "open sesame"))
     cluster.joining = JoinTarget(
-      donor: "m1:7000", endpoints: [peerEndpoint(1)], id: nil, address: "j4:7000")
+      host: "m1", port: 7_000, endpoints: [peerEndpoint(1)], id: nil, address: "j4:7000")
     var options = NodeOptions()
     options.cluster = cluster
     return NodeBench(options: options)

@@ -120,6 +120,33 @@ import Testing
     #expect(list.removals(from: 2) == nil)
   }
 
+  @Test func `The id of one that was removed by force joins again`() throws {
+    var list = try membership()
+    list.remove(MemberID(3))
+    let again = MembershipChange.add(try MemberList("3=c:3").entries[0])
+    #expect(list.objection(to: again) == nil)
+    list.apply(again, begunIn: list.epoch)
+    #expect(list.list.text == "1=a:1,2=b:2,3=c:3" && list.epoch.description == "2.1")
+  }
+
+  @Test func `Lists are of one history when they differ by later removals and one change`() throws {
+    let first = try membership("1=a:1,2=b:2,3=c:3,4=d:4")
+    var (three, four) = (first, first)
+    three.remove(MemberID(3))
+    four.remove(MemberID(4))
+    #expect(three.agrees(with: first) && !three.agrees(with: four))
+    var both = three
+    both.remove(MemberID(4))
+    #expect(both.agrees(with: three) && !both.agrees(with: four))
+    four.remove(MemberID(3))
+    #expect(both.agrees(with: four) && four.agrees(with: both))
+    var changed = three
+    changed.apply(.remove(MemberID(2)), begunIn: changed.epoch)
+    #expect(changed.agrees(with: three))
+    changed.remove(MemberID(4))
+    #expect(changed.agrees(with: three))
+  }
+
   // MARK: Changes
 
   @Test func `A member is removed by a transaction of all, which it takes part in`() {
@@ -250,7 +277,64 @@ import Testing
       cluster[2].bench.host.node.receiveList($0, from: MemberID(1))
     }
     #expect(state.present == theirs)
-    #expect(state.alarm?.hasPrefix("member 1 has another list in epoch 1.1") == true)
+    #expect(state.alarm?.text.hasPrefix("member 1 has another list in epoch 1.1") == true)
+  }
+
+  @Test func `Who has missed a change that needed it was removed, though its id is in use again`()
+    throws
+  {
+    let cluster = ClusterBench()
+    let state = cluster[3].bench.host.node.cluster!.pointee.state
+    var theirs = state.present
+    theirs.apply(.remove(MemberID(2)), begunIn: theirs.epoch)
+    // One that it has prepared it may yet hear of.
+    #expect(state.missesChange(to: theirs))
+    let pending = PendingChange(
+      id: TransactionID(age: Stamp(nanos: 1), node: MemberID(1), counter: 1),
+      proposed: ProposedChange(.remove(MemberID(2)), of: state.present))
+    state.prepared(pending)
+    #expect(!state.missesChange(to: theirs) && !state.missesChange(to: state.present))
+    theirs.apply(.remove(MemberID(3)), begunIn: theirs.epoch)
+    theirs.apply(.add(try MemberList("3=elsewhere:3").entries[0]), begunIn: theirs.epoch)
+    list(theirs).withUnsafeBytes {
+      cluster[3].bench.host.node.receiveList($0, from: MemberID(1))
+    }
+    #expect(state.isRemoved && state.present.list.text == "1=member:1")
+    cluster.run()
+    #expect(cluster[3].bench.host.node.control.stopRequested)
+  }
+
+  @Test func `Two operators' lists are told apart until each has done what the other one did`() {
+    let cluster = ClusterBench(count: 4)
+    let state = cluster[2].bench.host.node.cluster!.pointee.state
+    var theirs = state.present
+    func tell() {
+      list(theirs).withUnsafeBytes {
+        cluster[2].bench.host.node.receiveList($0, from: MemberID(1))
+      }
+    }
+    cluster[4].isCut = true
+    theirs.remove(MemberID(3))
+    let own = cluster.ask(2, cluster.connect(2), "MEMBERS REMOVE 4 FORCE")
+    #expect(own.contains("epoch 1.1") && own.contains("not known yet to 1, 3"))
+    tell()
+    #expect(state.alarm?.member == MemberID(1))
+    // Not adopted, which would be the removal of 4 once more.
+    theirs.remove(MemberID(4))
+    tell()
+    #expect(state.present.epoch.description == "1.1" && state.alarm != nil)
+    #expect(cluster.ask(2, cluster.connect(2), "MEMBERS REMOVE 3 FORCE").contains("epoch 1.2"))
+    tell()
+    #expect(state.alarm == nil && state.present.list == theirs.list)
+  }
+
+  @Test func `A removal by force that is asked for again is done already`() {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    let said = cluster.ask(1, client, "MEMBERS REMOVE 3 FORCE")
+    #expect(said.contains("removed by force: epoch 1.1, members 1=member:1,2=member:2; not known"))
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 3 FORCE") == said)
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 3").hasPrefix("-ERR 3 is no member"))
   }
 
   @Test func `Who is told that it was removed by force stops`() {

@@ -222,6 +222,59 @@ import Testing
     #expect(world.isWhole)
   }
 
+  // MARK: Who is to be called
+
+  @Test func whoIsToBeCalledAndIsNotAsksInVainAndUnlogged() {
+    let world = PeerWorld(count: 2)
+    // It never calls, as if the network let nothing through that way.
+    world.nodes[0].peers.others[0].callAt = .never
+    world.run(millis: 7_000)
+    #expect(world.nodes.map(\.story) == [[], []])
+    #expect(world.nodes.allSatisfy { $0.log.isEmpty && $0.peers.counters.refusals == 0 })
+    #expect((2...4).contains(world.nodes[1].peers.others[0].failureCount))
+    #expect(world.nodes.allSatisfy { $0.peers.sessions.isEmpty })
+    #expect(world.status(of: 1, at: 1).state == .unreachable)
+  }
+
+  @Test func whoWasRemovedWhileItWasAwayAsksThoseThatItKnows() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 100)
+    world.kill(2)
+    for node in world.nodes.prefix(2) {
+      node.peers.setMembers(
+        node.options.members.filter { $0.id != MemberID(3) }, epoch: Epoch(agreed: 1, forced: 1),
+        at: world.moment(of: node), into: &node.effects)
+    }
+    world.run(millis: 6_000)
+    let before = world.nodes.map(\.story)
+    world.restart(2, peerOptions(3, of: 3, run: 2))
+    world.run(millis: 3_000)
+    // Each side hears the other's epoch: the members tell it their list.
+    for (index, own) in [(0, "+3"), (1, "+3"), (2, "+1"), (2, "+2")] {
+      #expect(world.nodes[index].story.dropFirst(before[index].count).contains(own))
+    }
+    #expect(world.nodes.prefix(2).allSatisfy { $0.peers.reachableCount == 2 })
+    #expect(world.nodes[0].peers.statuses(at: world.now).map(\.role) == [.member, .leaving])
+  }
+
+  @Test func whoseIdHasAnotherOneByNowDoesNotTakeItsLink() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 100)
+    for node in world.nodes {
+      node.peers.setMembers(
+        node.options.members, epoch: Epoch(3), at: world.moment(of: node), into: &node.effects)
+    }
+    world.run(millis: 1_000)
+    // Its directory knows the first list only.
+    world.kill(0)
+    world.restart(0, peerOptions(1, of: 3, run: 2))
+    world.run(millis: 3_000)
+    #expect(world.nodes[0].story.suffix(2) == ["disowned by 2", "disowned by 3"])
+    let log = world.nodes[1].log
+    #expect(log.count { $0.hasSuffix(": its id is not that of a member") } == 1)
+    #expect(world.nodes[1].peers.reachableCount == 2)
+  }
+
   // MARK: Clocks
 
   @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {
@@ -249,7 +302,8 @@ import Testing
     let node = world.nodes[0]
     let two = node.options.members.filter { $0.id != MemberID(3) }
     node.peers.setMembers(two, epoch: Epoch(2), at: world.moment(of: node), into: &node.effects)
-    world.run(millis: 6_000)
+    // Whom nobody tells asks again.
+    world.run(millis: 5_030)
     #expect(node.peers.sessions.count == 1)
     #expect(!world.send("gone", from: 0, to: 3))
     world.run(millis: 600)

@@ -208,7 +208,7 @@ final class PeerWorld {
       case .reachable(let greeting): node.story.append("+\(greeting.member)")
       case .unreachable(let member): node.story.append("-\(member)")
       case .guest(let member): node.story.append("guest \(member)")
-      case .knock: fatalError("a member does not knock")
+      case .knock, .resolveDonor: fatalError("a member does not knock")
       case .epoch(let greeting): node.story.append("\(greeting.member)@\(greeting.epoch)")
       case .disowned(let member): node.story.append("disowned by \(member)")
       case .resolve(let member, let host, _): node.story.append("\(member) is \(host)?")

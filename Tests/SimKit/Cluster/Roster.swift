@@ -77,12 +77,11 @@ final class Roster {
     }
   }
 
-  /// Who was removed calls the members that it knows of, if its id is lower: they call it no more.
-  private func calls(_ node: SimNode, _ members: Set<String>) -> Bool {
-    guard let view = node.membership else { return false }
-    return view.membership.list.entries.contains {
-      members.contains($0.text) && $0.id > view.ownID
-    }
+  /// Who was removed asks the members that it knows of, and is told so unless another one has its
+  /// id.
+  private func learns(_ node: SimNode, of list: Membership) -> Bool {
+    guard let view = node.membership, list.list.entry(of: view.ownID) == nil else { return false }
+    return !Set(view.membership.list.entries).isDisjoint(with: list.list.entries)
   }
 
   // MARK: The end
@@ -102,7 +101,7 @@ final class Roster {
     let members = Set(list.list.entries.map(\.text))
     for node in world.nodes where node.waitsInVain { node.kill() }
     for node in world.nodes where node.part.isInPlay && node.isInside {
-      guard !members.contains("\(node.endpoint)"), !calls(node, members) else { continue }
+      guard !members.contains("\(node.endpoint)"), !learns(node, of: list) else { continue }
       node.loseForGood()
       leftCount += 1
     }

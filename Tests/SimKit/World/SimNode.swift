@@ -128,10 +128,13 @@ final class SimNode {
     guard case .joiner(let id) = part else { return nil }
     let others = world.nodes.filter { $0 !== self }
     let asked = others.filter { $0.part.isInPlay && $0.isInside }
-    guard let donor = chance.pick(asked) ?? chance.pick(others) else { return nil }
+    guard let donor = chance.pick(asked) ?? chance.pick(others),
+      let name = (try? MemberList("1=\(donor.endpoint)"))?.entries[0]
+    else { return nil }
     self.donor = donor
     return JoinTarget(
-      donor: "\(donor.endpoint)", endpoints: [donor.endpoint], id: id, address: "\(endpoint)")
+      host: name.host, port: name.port, endpoints: [donor.endpoint], id: id,
+      address: "\(endpoint)")
   }
 
   /// A message of another member arrives, if somebody is there.

@@ -4,9 +4,10 @@ public import TPC
 
 /// What a process is told that is to join a cluster.
 public struct JoinTarget: Sendable {
-  /// `host:port` of the member that is asked, as the operator wrote it.
-  public var donor: String
-  /// What that means, one after the other.
+  /// The member that is asked, as the operator wrote it.
+  public var host: String
+  public var port: UInt16
+  /// What that meant at the start, one after the other.
   public var endpoints: [Endpoint]
   /// The id that it is to have; nil: the lowest free one.
   public var id: MemberID?
@@ -14,13 +15,19 @@ public struct JoinTarget: Sendable {
   public var address: String
 
   /// Joins the parts; there is one endpoint at least.
-  public init(donor: String, endpoints: [Endpoint], id: MemberID?, address: String) {
+  public init(
+    host: String, port: UInt16, endpoints: [Endpoint], id: MemberID?, address: String
+  ) {
     invariant(!endpoints.isEmpty, "a member has an address")
-    self.donor = donor
+    self.host = host
+    self.port = port
     self.endpoints = endpoints
     self.id = id
     self.address = address
   }
+
+  /// `host:port`.
+  public var donor: String { host.utf8.contains(58) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 /// What a member says to who asks to join.
@@ -43,8 +50,10 @@ public struct JoinWelcome: Hashable, Sendable {
 struct JoinCall {
   /// How far the call is. Every phase can end in `waiting`.
   private enum Phase {
-    /// Calls at this time. Can transition to: connecting.
+    /// Calls at this time. Can transition to: resolving, connecting.
     case waiting(until: Instant)
+    /// Asks what the member's name means now. Can transition to: connecting.
+    case resolving
     /// Can transition to: greeting.
     case connecting(LinkID)
     /// Said hello. Can transition to: proving.
@@ -69,7 +78,11 @@ struct JoinCall {
   private var hello: PeerHello
   private var helloBytes: [UInt8] = []
   private var answerBytes: [UInt8] = []
+  /// What the member's name means, and which of it is called next.
+  private var endpoints: [Endpoint]
   private var endpointIndex = 0
+  /// All of it has been called: the name is asked for anew, as the member may have moved.
+  private var isStale: Bool
   private var nonceCount: UInt64 = 0
   private var failureCount = 0
   private var callEnd = Instant.never
@@ -83,12 +96,14 @@ struct JoinCall {
   /// Calls at once. `clusterID`: of the cluster that an unfinished join was to; zero otherwise.
   /// `id`: the one that it was under. The members may wait for its word about the change that was
   /// to take it in, so it asks for it again, and for another one only when that has been given
-  /// away.
+  /// away. `isFirst`: in this run, so the target's endpoints are of just now.
   init(
     _ target: JoinTarget, _ options: ClusterOptions, clusterID: UInt64, id: MemberID?,
-    at now: Instant
+    isFirst: Bool = true, at now: Instant
   ) {
     self.target = target
+    endpoints = target.endpoints
+    isStale = !isFirst
     self.options = options
     phase = .waiting(until: now)
     chance = Random(seed: Self.word(0, options.nonceKey))
@@ -102,12 +117,27 @@ struct JoinCall {
   /// True for the link of the call.
   func holds(_ link: LinkID) -> Bool {
     switch phase {
-    case .waiting, .done: false
+    case .waiting, .resolving, .done: false
     case .connecting(let own), .greeting(let own), .proving(let own, _): own == link
     }
   }
 
   // MARK: Links
+
+  /// Answers the effect `resolveDonor`: what the name means; none: it is not known now.
+  mutating func resolved(
+    _ found: [Endpoint], problem: String, at now: Instant, into effects: inout PeerEffects
+  ) {
+    guard case .resolving = phase else { return }
+    guard !found.isEmpty else { return later(problem, at: now, &effects) }
+    guard options.authenticator != nil || found.allSatisfy(\.isLoopback) else {
+      return later("\(PeerRefusal.notLoopback)", at: now, &effects)
+    }
+    endpoints = found
+    endpointIndex = 0
+    isStale = false
+    knock(&effects)
+  }
 
   /// Answers the effect `knock`: the link that was opened, `.none` when there is none to be had.
   mutating func called(as link: LinkID, at now: Instant, into effects: inout PeerEffects) {
@@ -227,8 +257,11 @@ struct JoinCall {
     switch phase {
     case .waiting(let until):
       guard until <= now else { return }
-      phase = .waiting(until: .never)
-      effects.list.append(.knock(endpoint))
+      guard isStale, options.resolver != nil, Endpoint(address: target.host, port: 1) == nil else {
+        return knock(&effects)
+      }
+      phase = .resolving
+      effects.list.append(.resolveDonor(host: target.host, port: target.port))
     case .connecting(let link), .greeting(let link), .proving(let link, _):
       guard callEnd > now else {
         effects.list.append(.close(link, afterFlush: false))
@@ -237,8 +270,13 @@ struct JoinCall {
       guard repeatAt <= now else { return }
       if case .greeting = phase { sayHello(link, at: now, &effects) }
       if case .proving(_, let answer) = phase { sayProof(link, answer, at: now, &effects) }
-    case .done: return
+    case .resolving, .done: return
     }
+  }
+
+  private mutating func knock(_ effects: inout PeerEffects) {
+    phase = .waiting(until: .never)
+    effects.list.append(.knock(endpoint))
   }
 
   /// When `wake` must be called next.
@@ -247,7 +285,7 @@ struct JoinCall {
     case .waiting(let until): until
     case .connecting: callEnd
     case .greeting, .proving: min(callEnd, repeatAt)
-    case .done: .never
+    case .resolving, .done: .never
     }
   }
 
@@ -258,6 +296,7 @@ struct JoinCall {
     let jitter = UInt64(chance.below(Int(wait / 2) + 1))
     phase = .waiting(until: now + Interval(nanos: wait - jitter))
     endpointIndex += 1
+    if endpointIndex >= endpoints.count { isStale = true }
     if let last = saidAt, now - last < Self.sayInterval { return }
     saidAt = now
     effects.lines.append((.info, "cannot join at \(target.donor) yet: \(reason); asking again"))
@@ -265,7 +304,7 @@ struct JoinCall {
 
   // MARK: Parts
 
-  private var endpoint: Endpoint { target.endpoints[endpointIndex % target.endpoints.count] }
+  private var endpoint: Endpoint { endpoints[endpointIndex % endpoints.count] }
 
   private mutating func sayHello(
     _ link: LinkID, at now: Instant, _ effects: inout PeerEffects

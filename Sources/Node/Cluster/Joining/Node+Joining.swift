@@ -65,7 +65,7 @@ extension Node {
     joining.contactCount += 1
     joining.call = JoinCall(
       target, options.contact(joining.contactCount), clusterID: joining.unfinishedClusterID,
-      id: joining.unfinishedID, at: now.instant)
+      id: joining.unfinishedID, isFirst: joining.contactCount == 1, at: now.instant)
   }
 
   /// Forgets the negotiations of an earlier copy, which came to nothing, and the links.
@@ -139,8 +139,13 @@ extension Node {
     joining.joiner?.begun(database.pointee)
   }
 
+  /// A member that is full holds a little more than its limit: its last round was begun below it,
+  /// and the same entries take more or less room in each table.
   private mutating func checkRoom(_ database: UnsafeMutablePointer<Database>) {
-    guard database.pointee.usedByteCount > control.memoryByteCountMax else { return }
+    let limit = control.memoryByteCountMax
+    guard database.pointee.usedByteCount - limit > limit / 8 + Cluster.roundByteCountMax else {
+      return
+    }
     refuseToJoin("the cluster's data needs more than --max-memory")
   }
 

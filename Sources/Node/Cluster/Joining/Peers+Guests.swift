@@ -68,7 +68,9 @@ extension Peers {
     _ index: Int, _ address: String, at now: Moment, into effects: inout PeerEffects
   ) {
     guard let id = sessions[index].member else { return }
-    if let reason = objection(toGuest: id, at: address, now: now.instant) {
+    if let reason = objection(toGuest: id, at: address, now: now.instant)
+      ?? objection(toAnewAs: id, sessions[index])
+    {
       return refuse(index, reason, at: now, into: &effects)
     }
     guard let endpoint = Self.endpoint(of: address, seenAt: sessions[index].endpoint) else {
@@ -94,6 +96,15 @@ extension Peers {
     if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
     if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
     return nil
+  }
+
+  /// What stands against one that begins with nothing: the guest of that id may have voted for the
+  /// change in doubt, which is to be asked about it.
+  private func objection(toAnewAs id: MemberID, _ session: PeerSession) -> PeerRefusal? {
+    guard let other = index(of: id), others[other].role == .guest, !others[other].isGuest,
+      session.greeting?.clusterID == 0
+    else { return nil }
+    return .joinerWaits
   }
 
   private func objection(
