@@ -1,24 +1,62 @@
 """A fourth member joins three under load: real processes over TCP and UDP."""
 
+import io
+import json
 import random
 import re
 import signal
+import socket
 import threading
 import time
 
 import processes
 import pytest
 import serve_runs
+from clie_runs import Way
 from test_cluster_crashes import new_id
 from test_serve_members import SECRET, Cluster
+
+
+class Datagrams(processes.Link):
+    """The same over UDP: a datagram is one inline command, of words without blanks, and one its reply. What
+    gets no reply is sent again, so commands are such as may be repeated."""
+
+    def __init__(self, port):
+        self.port = port
+        self.open()
+
+    def open(self):
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.settimeout(2)
+        self.socket.connect(("127.0.0.1", self.port))
+
+    def close(self):
+        self.socket.close()
+
+    def command(self, *words):
+        line = " ".join(word.decode() if isinstance(word, bytes) else str(word) for word in words)
+        for _ in range(10):
+            try:
+                self.socket.send(line.encode() + b"\r\n")
+                self.reader = io.BytesIO(self.socket.recv(1 << 16))
+            except OSError:
+                # A late reply is not taken for another one's.
+                self.close()
+                self.open()
+                continue
+            answer = self.reply()
+            if isinstance(answer, processes.ServerError):
+                raise answer
+            return answer
+        raise ConnectionError(f"no reply to {line[:60]}")
 
 
 class Writer(threading.Thread):
     """Sets random keys at a member, one after the other, and notes the longest wait."""
 
-    def __init__(self, port, seed, key_count):
+    def __init__(self, link, seed, key_count):
         super().__init__(daemon=True)
-        self.port = port
+        self.link = link
         self.chance = random.Random(seed)
         self.key_count = key_count
         self.stop = threading.Event()
@@ -29,7 +67,7 @@ class Writer(threading.Thread):
 
     def run(self):
         try:
-            with processes.Link(self.port) as link:
+            with self.link as link:
                 while not self.stop.is_set():
                     self.write(link)
         except Exception as error:  # Shown by the test, which fails.
@@ -42,7 +80,7 @@ class Writer(threading.Thread):
             if self.chance.random() < 0.1:
                 link.command("DEL", key)
             else:
-                link.command("SET", key, self.chance.randbytes(self.chance.randrange(1, 200)))
+                link.command("SET", key, self.chance.randbytes(self.chance.randrange(1, 100)).hex())
             self.count += 1
         except processes.ServerError as error:
             self.refusals.append(str(error))
@@ -59,7 +97,8 @@ class Join:
     """Three members, and one that is to be the fourth."""
 
     def __init__(self, launch, folder, flags=()):
-        self.cluster = Cluster(launch, folder, flags=["-t", "-u"] if "-u" in flags else flags)
+        self.cluster = Cluster(launch, folder, flags=flags)
+        self.link = Datagrams if "-u" in flags else processes.Link
         self.launch = launch
         self.folder = folder
         self.flags = list(flags)
@@ -76,12 +115,18 @@ class Join:
         return self.run
 
     def fill(self, count, size=100):
-        with processes.Link(self.cluster.ports[1]) as link:
-            for first in range(0, count, 500):
-                words = ["MSET"]
-                for number in range(first, min(count, first + 500)):
-                    words += [f"key:{number}", random.Random(number).randbytes(size)]
-                link.command(*words)
+        for first in range(0, count, 1_500):
+            words = ["MSET"]
+            for number in range(first, min(count, first + 1_500)):
+                words += [f"key:{number}", random.Random(number).randbytes(size // 2).hex()]
+            self.ask(self.cluster.ports[1], *words)
+
+    def ask(self, port, *words):
+        """A command by clie, whose replies over UDP may be long."""
+        way = Way("-u" if self.flags else "-t", port)
+        done = way("--timeout", "20s", "--output", "json", "-o", "exec", *words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["reply"]
 
     def copied(self):
         """How many entries the joiner has by now."""
@@ -89,15 +134,17 @@ class Join:
             found = re.search(rb"copy_entries:(\d+)", link.command("INFO", "cluster"))
         return int(found[1]) if found else 0
 
+    def writer(self, number, key_count):
+        return Writer(self.link(self.cluster.ports[number]), number, key_count)
+
     def contents(self, port):
         """All keys with values and expiry."""
-        with processes.Link(port) as link:
-            keys = sorted(link.command("KEYS", "*"))
-            found = {}
-            for first in range(0, len(keys), 1000):
-                part = keys[first : first + 1000]
-                found.update(zip(part, link.command("MGET", *part)))
-            return found
+        keys = sorted(self.ask(port, "KEYS", "*"))
+        found = {}
+        for first in range(0, len(keys), 4_000):
+            part = keys[first : first + 4_000]
+            found.update(zip(part, self.ask(port, "MGET", *part)))
+        return found
 
     def assert_equal(self, numbers=(1, 2, 3)):
         ports = [self.cluster.ports[number] for number in numbers] + [self.port]
@@ -117,11 +164,16 @@ def join(request, launch, folder):
 
 def test_a_fourth_member_joins_under_load(join):
     join.fill(20_000)
-    with processes.Link(join.cluster.ports[2]) as link:
+    large = 100_000
+    join.ask(join.cluster.ports[2], "SET", "large", "x" * large)
+    if not join.flags:
+        large = 3_000_000
+        with processes.Link(join.cluster.ports[2]) as link:
+            link.command("SET", "large", "x" * large)
+    with join.link(join.cluster.ports[2]) as link:
         link.command("SET", "soon", "gone", "PX", "400")
         link.command("SET", "later", "here", "EX", "1000")
-        link.command("SET", "large", bytes(3_000_000))
-    writers = [Writer(join.cluster.ports[number], number, 25_000) for number in (1, 2, 3)]
+    writers = [join.writer(number, 25_000) for number in (1, 2, 3)]
     for writer in writers:
         writer.start()
     join.start(donor=2)
@@ -130,7 +182,10 @@ def test_a_fourth_member_joins_under_load(join):
     for number in (1, 2, 3):
         info = join.cluster.info(number)
         assert "127.0.0.1:%d" % join.port in info["member4"]
-    fourth = Writer(join.port, 4, 25_000)
+    # The newcomer answers once all have told it that they know of it.
+    with join.link(join.port) as link:
+        serve_runs.wait_until(lambda: answers(link, "GET", "later"))
+    fourth = Writer(join.link(join.port), 4, 25_000)
     fourth.start()
     time.sleep(1)
     for writer in [*writers, fourth]:
@@ -139,15 +194,15 @@ def test_a_fourth_member_joins_under_load(join):
         assert not writer.refusals, writer.refusals[:3]
     print("longest wait", max(writer.longest for writer in writers))
     assert join.assert_equal() > 15_000
-    with processes.Link(join.port) as link:
+    with join.link(join.port) as link:
         assert link.command("GET", "soon") is None
         assert 0 < link.command("TTL", "later") <= 1000
-        assert link.command("STRLEN", "large") == 3_000_000
+        assert link.command("STRLEN", "large") == large
     # It is a member like the others after a restart, also with the flags of the join.
     join.run.kill()
     join.start(donor=2).ready()
     serve_runs.wait_until(lambda: join.cluster.reachable(1) == 4)
-    with processes.Link(join.port) as link:
+    with join.link(join.port) as link:
         serve_runs.wait_until(lambda: answers(link, "SET", "after", "restart"))
     join.assert_equal()
 
@@ -160,15 +215,16 @@ def answers(link, *words):
         return False
 
 
-def test_ids_from_before_the_join_are_known_at_the_joiner(join):
+def test_ids_from_before_the_join_are_known_at_the_joiner(launch, folder):
+    join = Join(launch, folder)
     chance = random.Random(7)
     ids = [new_id(chance) for _ in range(50)]
-    with processes.Link(join.cluster.ports[1]) as link:
+    with join.link(join.cluster.ports[1]) as link:
         for name in ids:
             link.command("ONCE", name, "INCR", "counter")
     join.start(donor=3)
     join.run.wait_for(r"joined the cluster as member 4", 60)
-    with processes.Link(join.port) as link:
+    with join.link(join.port) as link:
         serve_runs.wait_until(lambda: answers(link, "GET", "counter"))
         for name in ids:
             assert link.command("OUTCOME", name) == b"committed"
@@ -178,7 +234,7 @@ def test_ids_from_before_the_join_are_known_at_the_joiner(join):
 
 def test_the_joiner_is_killed_in_the_middle(join):
     join.fill(60_000, 200)
-    writers = [Writer(join.cluster.ports[number], number, 60_000) for number in (1, 2)]
+    writers = [join.writer(number, 60_000) for number in (1, 2)]
     for writer in writers:
         writer.start()
     for pause in (0.05, 0.2, 0.4):
@@ -202,7 +258,7 @@ def test_the_donor_is_killed_in_the_middle(join):
     join.cluster.runs[1].kill()
     join.cluster.start(1)
     join.run.wait_for(r"joined the cluster as member 4", 90)
-    with processes.Link(join.port) as link:
+    with join.link(join.port) as link:
         serve_runs.wait_until(lambda: answers(link, "SET", "a", "b"), 60)
     assert join.assert_equal() == 60_001
 
@@ -285,6 +341,39 @@ def test_the_id_of_a_member_is_refused(launch, folder):
     assert "its --id is that of a member" in join.run.log
     join.start(1, "--id", 9)
     join.run.wait_for(r"joined the cluster as member 9", 60)
+
+
+@pytest.mark.parametrize("way", ["agreed", "forced"])
+def test_the_id_of_a_removed_member_joins_again(launch, folder, way):
+    join = Join(launch, folder)
+    join.fill(1_000)
+    if way == "agreed":
+        command = ["MEMBERS", "REMOVE", "3"]
+    else:
+        join.cluster.runs[3].kill()
+        command = ["MEMBERS", "REMOVE", "3", "FORCE"]
+    with processes.Link(join.cluster.ports[1]) as link:
+        serve_runs.wait_until(lambda: answers(link, *command))
+    join.cluster.runs[3].process.wait(20)
+    join.start(1, "--id", 3)
+    join.run.wait_for(r"joined the cluster as member 3")
+    for port in (join.cluster.ports[2], join.port):
+        with processes.Link(port) as link:
+            serve_runs.wait_until(lambda: answers(link, "SET", "from", port))
+    join.assert_equal(numbers=(1, 2))
+    # The directory of before is of no use, and does not get in the way.
+    former = launch(
+        "--data", folder / "data3", "-p", join.cluster.ports[3], "--secret-file", folder / "secret3")
+    if way == "agreed":
+        assert former.wait() == 78 and "member 3 was removed from its cluster" in former.log
+    else:
+        former.wait_for(r"member 1 \(.*\) refused this one: its id is not that of a member")
+        with processes.Link(join.cluster.ports[3]) as link:
+            assert not answers(link, "GET", "from")
+    for port in (join.cluster.ports[1], join.port):
+        with processes.Link(port) as link:
+            link.command("SET", "after", port)
+    assert join.assert_equal(numbers=(1, 2)) == 1_002
 
 
 def test_an_unfinished_join_without_its_flags_is_refused(launch, folder):

@@ -128,20 +128,25 @@ def test_a_killed_member_is_removed_by_force_and_cannot_come_back(cluster):
 
     def removed():
         done = cluster.clie(1, "-o", "remove", "--node", "3", "--force", "--i-have-stopped-it")
-        return done.returncode == 0 and "epoch 1.1" in done.stdout
+        return done.returncode == 0 and "epoch 1.1" in done.stdout and "; known to all;" in done.stdout
 
     serve_runs.wait_until(removed, 20)
-    cluster.runs[2].wait_for(r"member 3 is removed by force: epoch 1.1")
+    # The reply came when the other one had it on its disk.
+    assert "member 3 is removed by force: epoch 1.1" in cluster.runs[2].log
     cluster.wait_for_members((1, 2), 2)
     cluster.set_until_done(2, "b", "2")
     cluster.runs[2].kill()
     cluster.start_again(2).ready()
     cluster.wait_for_members((1, 2), 2)
     assert cluster.get(2, "b") == "2"
-    # It does not know, and is served by nobody.
-    cluster.start_again(3)
-    time.sleep(1.5)
+    # It does not know, and the others do not call it: it asks them.
+    cluster.start_again(3).ready()
     assert "UNAVAILABLE" in cluster.call(3, "GET a")
+    assert cluster.runs[3].wait() == 0
+    assert "this member was removed from its cluster and stops" in cluster.runs[3].log
+    run = cluster.start_again(3)
+    assert run.wait() == 78
+    assert "member 3 was removed from its cluster" in run.log
     assert cluster.info(1)["members"] == "2"
 
 
@@ -149,8 +154,15 @@ def test_who_was_away_learns_of_a_removal_by_force(cluster):
     cluster.set_until_done(1, "a", "1")
     cluster.runs[2].kill()
     cluster.runs[3].kill()
-    serve_runs.wait_until(
-        lambda: "is removed by force: epoch" in cluster.call(1, "MEMBERS REMOVE 3 FORCE"), 20)
+    reply = ""
+
+    def removed():
+        nonlocal reply
+        reply = cluster.call(1, "MEMBERS REMOVE 3 FORCE")
+        return "is removed by force: epoch" in reply
+
+    serve_runs.wait_until(removed, 20)
+    assert "; not known yet to 2;" in reply
     cluster.start_again(2).ready()
     cluster.runs[2].wait_for(r"member 3 is removed by force: epoch 1.1")
     cluster.wait_for_members((1, 2), 2)
