@@ -6,6 +6,7 @@ swift build -c release --scratch-path .build-mutants --product serve -Xswiftc -D
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -31,9 +32,9 @@ def program():
     return str(pathlib.Path(folder) / "serve")
 
 
-@pytest.fixture(scope="module", params=[[], ["-u"]], ids=["tcp", "udp"])
-def cluster(request, program):
-    """Three members over all tests of a transport: each test restarts the one that it kills."""
+@contextlib.contextmanager
+def members(program, flags, kind=Cluster):
+    """Three members, reaped with all that was launched besides."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tuppence-test."))
     runs = []
 
@@ -42,13 +43,20 @@ def cluster(request, program):
         return runs[-1]
 
     try:
-        cluster = Cluster(launch, folder, flags=request.param)
+        cluster = kind(launch, folder, flags=flags)
         cluster.wait_until_whole()
         yield cluster
     finally:
         for run in runs:
             run.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=[[], ["-u"]], ids=["tcp", "udp"])
+def cluster(request, program):
+    """The same over all tests of a transport: each test restarts the one that it kills."""
+    with members(program, request.param) as cluster:
+        yield cluster
 
 
 def arm(cluster, number, point):

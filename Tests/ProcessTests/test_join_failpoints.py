@@ -5,15 +5,12 @@ flags all end as members with the same data, and nothing stays locked.
 Needs a `serve` with fail points; see test_cluster_failpoints.py.
 """
 
-import pathlib
-import shutil
 import signal
-import tempfile
 
 import processes
 import pytest
 import serve_runs
-from test_cluster_failpoints import POINTS, program
+from test_cluster_failpoints import POINTS, members, program
 from test_serve_members import SECRET, Cluster
 
 KEYS = [f"key{number}" for number in range(200)]
@@ -70,19 +67,8 @@ class Joining(Cluster):
 
 @pytest.fixture(scope="module", params=[[], ["-u"]], ids=["tcp", "udp"])
 def cluster(request, program):
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="tuppence-test."))
-    runs = []
-
-    def launch(*arguments, **options):
-        runs.append(serve_runs.Run(arguments, program=program, **options))
-        return runs[-1]
-
-    try:
-        yield Joining(launch, folder, request.param)
-    finally:
-        for run in runs:
-            run.clean_up()
-        shutil.rmtree(folder, ignore_errors=True)
+    with members(program, request.param, Joining) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("victim", [JOINER, DONOR, OTHER], ids=["joiner", "donor", "other"])
