@@ -136,6 +136,19 @@ struct JoinCallTests {
     #expect((world.welcome == nil) == (clusterID == 0) && world.refusal == nil)
   }
 
+  /// The guest of a change in doubt comes back, when its member has restarted: its place is free.
+  @Test func nobodyTakesThePlaceOfTheGuestOfAChangeInDoubt() throws {
+    let world = JoinCallWorld(member: peerOptions(2, of: 3), address: "j5:7000")
+    let list = "1=m1:7000,2=m2:7000,3=m3:7000"
+    world.follow(try MemberList(list + ",4=j4:7000"), guests: MemberSet([MemberID(4)]))
+    world.run(millis: 1_000)
+    #expect(world.welcome == nil && world.refusal == nil)
+    #expect(world.joinerLog.contains { $0.hasSuffix("another one is joining there; asking again") })
+    world.follow(try MemberList(list))
+    world.run(millis: 5_000)
+    #expect(world.welcome != nil)
+  }
+
   @Test func whoDoesNotAnswerIsAskedAgain() {
     let world = JoinCallWorld(member: peerOptions(2, of: 3))
     world.lost = 100

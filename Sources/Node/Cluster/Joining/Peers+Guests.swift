@@ -124,6 +124,10 @@ extension Peers {
     {
       return .joinerWaits
     }
+    // A change in doubt waits for its guest, and another one's would wait for that change.
+    if others.contains(where: { $0.role == .guest && !$0.isGuest && $0.member.id != id }) {
+      return .joinerWaits
+    }
     return nil
   }
 
