@@ -97,11 +97,6 @@
       .removedCountsAsRefused, .epochChangesLate,
     ]
 
-    /// Those that show only where the list of members changes, which `explore` does.
-    public static let ofMembership: [Mutant] = [
-      .acceptOldEpoch, .inquiryUngated, .joinPastLock, .removedCountsAsRefused, .epochChangesLate,
-    ]
-
     /// Those that seeds 1-200 of the simulator have not shown yet; `explore` does.
     public static let notFoundYet: [Mutant] = [.abortSentUnforced, .refusalUnforced]
 

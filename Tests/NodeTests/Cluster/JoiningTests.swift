@@ -75,28 +75,6 @@ import Testing
     #expect(cluster.ask(3, client, "GET a").hasPrefix("-UNAVAILABLE this member was removed"))
   }
 
-  @Test func `An EXEC that was answered in one attempt is a whole one in the next`() {
-    let cluster = ClusterBench()
-    let (one, other, two) = (cluster.connect(1), cluster.connect(1), cluster.connect(2))
-    // Older, prepared at member 2 alone: the round of both meets it there, again and again.
-    cluster.drops = { from, _ in from == 2 }
-    cluster.put(2, two, "SET a 1\r\n")
-    cluster.advance(millis: 2)
-    cluster.drops = { from, to in from == 2 && to == 3 }
-    let id = OperationID(unixMillis: 1_700_000_000_000, random: 1, 2)
-    #expect(cluster.ask(1, one, "MULTI") == "+OK" && cluster.ask(1, one, "SET a 2") == "+QUEUED")
-    for (link, text) in [(one, "ONCE \(id) EXEC\r\n"), (other, "SET b 3\r\n")] {
-      cluster[1].bench.host.link.events.append((.received(link), Array(text.utf8)))
-    }
-    cluster.run()
-    _ = cluster[1].bench.host.node.database!.pointee.seal(id)
-    for _ in 0..<20 { cluster.advance(millis: 5) }
-    cluster.drops = { _, _ in false }
-    for _ in 0..<60 { cluster.advance(millis: 50) }
-    #expect(cluster.take(1, one).hasPrefix("-ABORTED the id was sealed"))
-    #expect(cluster.take(1, other).hasPrefix("+OK"))
-  }
-
   @Test func `A removal whose client has gone waits for the locks all the same`() {
     let cluster = ClusterBench()
     let (one, two) = (cluster.connect(1), cluster.connect(2))

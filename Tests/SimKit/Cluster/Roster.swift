@@ -66,11 +66,13 @@ final class Roster {
       leftCount += 1
       return
     }
-    guard reason.contains("its --id is that of a member") || reason.contains("has its address")
-    else {
+    let isTaken =
+      reason.contains("its --id is that of a member") || reason.contains("has its address")
+    guard isTaken || reason.contains("needs more than --max-memory") else {
       return world.fail("members", "node \(node.index + 1) has ended for no reason: \(reason)")
     }
     refusedCount += 1
+    guard isTaken else { return }
     let (index, seed) = (node.index, chance.next())
     world.at(world.now + .millis(UInt64(100 + chance.below(400)))) { [self] in
       if !world.nodes[index].part.isInPlay { world.install(at: index, as: nil, seed: seed) }

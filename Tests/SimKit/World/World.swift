@@ -264,6 +264,8 @@ final class World: Scheduler {
       guard !isEnding else { return }
       let free = chance.below(1 << 20)
       let node = nodes[chance.below(nodes.count)]
+      // Who has no data yet cannot begin on a full disk.
+      guard roster == nil || node.isInside else { return planFullDisk() }
       node.directory.capacity = node.directory.usedByteCount + free
       trace.note("disk has left", at: now, UInt64(free))
       at(now + .millis(UInt64(1 + chance.below(2_000)))) { [self] in
