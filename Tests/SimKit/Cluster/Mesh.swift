@@ -42,6 +42,7 @@ final class Mesh {
   private var cutUntil: [Instant]
   /// Until when messages of a kind that a member sends are lost, by `from * kindCount + kind`.
   private var muteUntil: [Instant]
+  private var swallowed: (from: Int, kind: Int)?
   /// How many processes with empty directories have taken places at each node.
   private var installCounts: [Int]
   /// In the order in which they were sent, with ever more gaps.
@@ -132,6 +133,7 @@ final class Mesh {
   /// told is not given again, for the two are linked by nothing but an address and perhaps an id.
   func installed(at node: Int) {
     installCounts[node] += 1
+    if swallowed?.from == node { swallowed = nil }
     kept.removeAll { $0.from == node || $0.to == node }
   }
 
@@ -226,6 +228,12 @@ final class Mesh {
       let isLast = world.nodes[from].endsSaying(bytes[Self.headerByteCount...])
       if isLast, holdsUp(message) { return last }
     }
+    if let swallowed, swallowed.from == from,
+      swallowed.kind == LastWord.kind(of: bytes.dropFirst(Self.headerByteCount))
+    {
+      lostCount += 1
+      return last
+    }
     let arrive = { deliver(bytes) }
     if chance.chance(faults.oldInThousand, in: 1_000) { giveOld { _ in true } }
     if isOrdered {
@@ -275,6 +283,9 @@ final class Mesh {
     if kind > 0 { cutUntil[to * count + from] = until }
     if kind == 2 { cutOff(from, until: until) }
   }
+
+  /// What a member that is soon stopped for good says of a kind is lost with it.
+  func swallow(_ kind: Int, of member: Int) { swallowed = (member, kind) }
 
   /// What a member says of a kind is lost for a while.
   func mute(_ member: Int, _ kind: Int, until: Instant) {

@@ -50,7 +50,7 @@ final class Operator: StreamUser {
 
   private func change() {
     let forces = world.swarm.membership.removesByForce && !hasForced
-    switch chance.below(forces ? 6 : 5) {
+    switch chance.below(forces ? 8 : 5) {
     case 0, 1: install()
     case 2...4: removeByAgreement()
     default: removeByForce()
@@ -92,10 +92,10 @@ final class Operator: StreamUser {
   }
 
   private func silence(_ node: SimNode, until end: Instant) {
-    switch chance.below(4) {
+    switch chance.below(6) {
     case 0: world.mesh?.cutOff(node.index, until: end)
-    case 1: world.mesh?.mute(node.index, LastWord.decisionKind, until: end)
-    case 2: world.mesh?.mute(node.index, LastWord.voteKind, until: end)
+    case 1...3: world.mesh?.swallow(LastWord.decisionKind, of: node.index)
+    case 4: world.mesh?.swallow(LastWord.voteKind, of: node.index)
     default: break
     }
   }

@@ -22,7 +22,7 @@ extension Swarm {
     mesh.isLinked = true
     membership.spareCount = chance.within(1...2)
     membership.millisBetweenChanges = chance.within(200...2_000)
-    membership.removesByForce = chance.chance(1, in: 2)
+    membership.removesByForce = chance.chance(2, in: 3)
     safetySeconds = chance.within(8...16)
     patienceMillis = max(patienceMillis, 200)
     secondsBetweenDeaths *= 2
