@@ -31,7 +31,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.database = place
     node.durable = place.pointee.log.appended
     node.durableStamp = place.pointee.lastStamp
-    forced = node.durable
+    node.forced = node.durable
+    node.forcedStamp = node.durableStamp
     if let refusal = recoverCluster(place) {
       stage = .stopped(.refused(refusal))
       return
@@ -80,7 +81,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// With durability `every-second`: when what is written is to be forced at the latest.
   var forceDeadline: Instant? {
     guard node.options.durability == .everySecond, disk.isIdle, let database = node.database,
-      forced < database.pointee.log.appended
+      node.forced < database.pointee.log.appended
     else { return nil }
     return lastForce + .seconds(1)
   }
@@ -146,12 +147,13 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     }
   }
 
-  /// SAVE waits, or the node stops, and not everything is forced.
+  /// SAVE or a reply waits, or the node stops, and not everything is forced.
   private func mustForce(at now: Moment) -> Bool {
-    guard let database = node.database, forced < database.pointee.log.appended else {
+    guard let database = node.database, node.forced < database.pointee.log.appended else {
       return false
     }
     if !node.control.saveWaiters.isEmpty || isDraining { return true }
+    if node.options.durability != .always, !node.gate.isEmpty { return true }
     return node.options.durability == .everySecond && isSecondOver(at: now)
   }
 
@@ -173,7 +175,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     if report.groupBlockedByNoSpace { return }
     node.control.logByteCount = report.logByteCount
     node.control.checkpointByteCount = report.checkpointByteCount
-    forced = report.durable
+    node.forced = report.durable
+    if report.durable == report.through { node.forcedStamp = stampInFlight }
     switch node.options.durability {
     case .always:
       node.durable = report.durable

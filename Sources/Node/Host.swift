@@ -71,8 +71,6 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var removedSince: Instant?
   /// What is to be done for the other members; reused.
   var peerEffects = PeerEffects()
-  /// Everything through this mark has been forced, whatever the durability.
-  var forced = Mark.zero
   private var lastCounts = Instant.zero
   private var input = ByteBuffer(capacity: 64 << 10)
 
@@ -296,7 +294,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   /// Sends what waited at the gate and is durable now.
   mutating func release(at now: Moment) {
-    while let (id, bytes, tellsChange) = node.gate.front(durable: node.durable) {
+    while let (id, bytes, tellsChange) = node.gate.front(durable: node.releasable) {
       node.counters.outputBytes &+= UInt64(bytes.count)
       let count = bytes.count
       if case .tooLarge = link.send(bytes, on: id, at: now) {
@@ -305,7 +303,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       node.gate.dropFront()
       node.released(id, byteCount: count)
     }
-    for id in node.finishSaves(forced: forced) {
+    for id in node.finishSaves(forced: node.forced) {
       node.answerSave(id)
       sendOutput(on: id, at: now)
     }

@@ -46,11 +46,18 @@ struct Node: ~Copyable {
   var durable = Mark.zero
   /// Every version up to this stamp is durable.
   var durableStamp = Stamp.zero
+  /// Everything through this mark, and every version up to this stamp, has been forced, whatever
+  /// the durability.
+  var forced = Mark.zero
+  var forcedStamp = Stamp.zero
   /// The disk has no room to prepare: writes that grow are refused.
   var noSpace = false
 
   // The command at hand.
   var replyWaits = false
+  /// With weak durability too: it tells a version, or an outcome that may hold one, which a death
+  /// could take back and the node give to something else.
+  var replyWaitsForForce = false
   var failed = false
   /// The open transaction passed its bound: it is undone as a whole.
   var overflowed = false
@@ -362,6 +369,7 @@ struct Node: ~Copyable {
   mutating func executeOne(_ session: SessionPointer) {
     let start = output.count
     replyWaits = false
+    replyWaitsForForce = false
     failed = false
     resp = session.pointee.resp
     session.pointee.commandCount &+= 1
@@ -378,13 +386,17 @@ struct Node: ~Copyable {
     #if MUTANTS
       if Mutant.active == .replyBeforeDurable { replyWaits = false }
     #endif
-    if replyWaits, gateStart < 0, output.count > start, options.durability == .always,
+    let isWeak = options.durability != .always
+    if isWeak ? replyWaitsForForce : replyWaits, gateStart < 0, output.count > start,
       // What a transaction saw of its own and undid is in no record: nothing would open the gate.
-      let database, database.pointee.log.appended > durable
+      let database, database.pointee.log.appended > (isWeak ? forced : durable)
     {
       gateStart = start
     }
   }
+
+  /// What opens the gate.
+  var releasable: Mark { options.durability == .always ? durable : forced }
 
   /// Ends a reply that was given after its command: it counts for `CLIENT REPLY`, and waits behind
   /// what the session has at the gate.

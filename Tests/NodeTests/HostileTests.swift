@@ -191,7 +191,7 @@ import Testing
     #expect(stopped)
     let database = bench.host.node.database!
     #expect(database.pointee.log.pendingByteCount == 0)
-    #expect(bench.host.forced == database.pointee.log.appended)
+    #expect(bench.host.node.forced == database.pointee.log.appended)
   }
 
   @Test func `What a transaction keeps aside to undo counts as used memory`() {
@@ -244,5 +244,33 @@ import Testing
     let empty = String(repeating: " \"\"", count: 300)
     #expect(bench.ask("ECHO\(empty)", on: link).hasPrefix("-ERR wrong number"))
     #expect(bench.ask("CONFIG GET\(empty)", on: link).hasPrefix("-ERR transaction exceeds"))
+  }
+
+  /// What a death takes back, a version must not name in the eyes of who was told it.
+  @Test(arguments: [Durability.everySecond, .never])
+  func aVersionIsToldWhenItIsForcedThoughTheDurabilityIsWeak(durability: Durability) {
+    var options = NodeOptions()
+    options.durability = durability
+    var bench = NodeBench(options: options)
+    let (link, other) = (bench.connect(), bench.connect())
+    bench.host.disk.isHeld = true
+    #expect(bench.ask("SET a 1", on: link) == "+OK")
+    bench.put("GETV a\r\nPING\r\n", on: link)
+    bench.run()
+    #expect(bench.take(link) == "" && bench.ask("GET a", on: other) == "$1;1")
+    bench.host.disk.isHeld = false
+    bench.run()
+    let told = bench.take(link).split(separator: ";")
+    #expect(told.count == 5 && told.last == "+PONG")
+    let (version, forceCount) = (told[3].dropFirst(), bench.host.disk.forceCount)
+    #expect(forceCount > 0)
+    bench.host.disk.isHeld = true
+    #expect(bench.ask("GETV a", on: other).hasSuffix(String(version)))
+    bench.put("CAS a \(version) 2\r\n", on: other)
+    bench.run()
+    #expect(bench.take(other) == "")
+    bench.host.disk.isHeld = false
+    bench.run()
+    #expect(bench.take(other).hasPrefix(":"))
   }
 }

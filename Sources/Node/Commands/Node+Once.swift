@@ -51,6 +51,7 @@ extension Node {
     case .new: return true
     case .duplicate(let status, let reply):
       counters.duplicates += 1
+      replyWaitsForForce = true
       replyRecorded(status, reply)
     case .expired:
       fail("IDEXPIRED the id is at or below the horizon (unknown)")

@@ -305,7 +305,7 @@ extension Node {
     let put = Operation.put(key: parser.arguments[1], value: parser.arguments[3], .plain)
     guard perform(put) != nil else { return }
     let entry = database.unsafelyUnwrapped.pointee.find(parser.arguments[1])
-    output.reply(integer: Int64(entry.unsafelyUnwrapped.version.nanos))
+    reply(version: entry.unsafelyUnwrapped.version)
   }
 
   /// `GETV key`: value and version, or nil.
@@ -313,7 +313,13 @@ extension Node {
     guard let entry = lookup(parser.arguments[1]) else { return output.replyNilArray(resp: resp) }
     output.reply(array: 2)
     output.reply(bulk: entry.value)
-    output.reply(integer: Int64(entry.version.nanos))
+    reply(version: entry.version)
+  }
+
+  /// A version that was told is never that of anything else, whatever a death takes back.
+  private mutating func reply(version: Stamp) {
+    if version > forcedStamp { replyWaitsForForce = true }
+    output.reply(integer: Int64(version.nanos))
   }
 
   /// `CHECK key VERSION n | ABSENT | EQ value`: fails the transaction unless it holds.
