@@ -31,6 +31,11 @@ extension World {
   private func carryOut(_ effects: borrowing Effects, _ node: WorldNode) {
     var renewals: [TransactionID] = []
     for effect in effects.list {
+      // What is written of a run does not move its crashes.
+      if case .step(let step) = effect {
+        write("\(step)")
+        continue
+      }
       if let left = effectsBeforeCrash {
         effectsBeforeCrash = left > 0 ? left - 1 : nil
         if left == 0 {
@@ -58,7 +63,7 @@ extension World {
       case .unlocked:
         renewals += node.renewing
         node.renewing = []
-      case .step(let step): write("\(step)")
+      case .step: break
       case .refusal(_, _, _, let range):
         details.append(Array(UnsafeRawBufferPointer(rebasing: effects.bytes.bytes[range])))
       case .urgent, .result: break
