@@ -48,6 +48,24 @@ import Testing
     }
   }
 
+  /// A donor that was restarted in between answers, but has forgotten whom it welcomed.
+  @Test func `A joiner whose donor begins no copy asks anew`() {
+    var bench = joiner()
+    bench.host.node.welcomed(
+      JoinWelcome(
+        id: MemberID(4), donor: MemberID(1), endpoint: peerEndpoint(1), clusterID: 77,
+        stamp: .zero))
+    for round in 0..<3 {
+      let greeting = PeerGreeting(
+        member: MemberID(1), incarnation: 9, epoch: Epoch(1), stamp: .zero)
+      bench.host.node.donorReachable(greeting)
+      bench.advance(millis: 2_000)
+      let isAsking = bench.host.node.joining.call != nil
+      #expect(isAsking == (round == 2))
+      bench.host.node.donorUnreachable(MemberID(1))
+    }
+  }
+
   @Test func `A copy that begins again is told from the one before, though nothing was written`() {
     var bench = NodeBench(clusterMember: MemberID(1), count: 2)
     let database = bench.host.node.database!

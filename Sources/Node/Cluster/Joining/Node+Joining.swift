@@ -137,6 +137,7 @@ extension Node {
       finishClusterRecovery(cluster)
     }
     joining.joiner?.begun(database.pointee)
+    joining.giveUpAt = .never
   }
 
   /// A member that is full holds a little more than its limit: its last round was begun below it,
@@ -163,10 +164,12 @@ extension Node {
 
   // MARK: The donor
 
-  /// The donor can be reached. Another run of it knows nothing of the copy.
+  /// The donor can be reached. Another run of it knows nothing of the copy, nor of the guest that
+  /// it welcomed: until it has begun, this process waits so long and no longer.
   mutating func donorReachable(_ greeting: PeerGreeting) {
     guard let welcome = joining.welcome, greeting.member == welcome.donor else { return }
-    joining.giveUpAt = .never
+    joining.giveUpAt =
+      cluster == nil ? min(joining.giveUpAt, now.instant + Joining.donorPatience) : .never
     if let known = joining.donorIncarnation, known != greeting.incarnation {
       return giveCopyUp("member \(welcome.donor) was restarted")
     }
@@ -175,7 +178,7 @@ extension Node {
 
   mutating func donorUnreachable(_ member: MemberID) {
     guard let welcome = joining.welcome, member == welcome.donor else { return }
-    joining.giveUpAt = now.instant + Joining.donorPatience
+    joining.giveUpAt = min(joining.giveUpAt, now.instant + Joining.donorPatience)
   }
 
   /// The donor is gone: asks again, unless what was prepared has still to be decided.
