@@ -103,6 +103,12 @@ public struct Membership: Hashable, Sendable {
     removals.contains(id) && list.entry(of: id) == nil
   }
 
+  /// Whether one more removal by force can be noted: the list keeps so many since the last change
+  /// that all agreed on.
+  var takesRemoval: Bool {
+    removals.count < MemberList.memberCountMax && epoch.forced < .max
+  }
+
   /// Takes the operator's word that a member, or a guest of a change in doubt, is gone.
   public mutating func remove(_ id: MemberID) {
     list.remove(id)

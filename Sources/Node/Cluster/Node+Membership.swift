@@ -152,6 +152,9 @@ extension Node {
     let isGuest = state.pending?.proposed.change.guest?.id == id
     if id == state.ownID { return "a member cannot remove itself: ask another one" }
     if !isGuest, let objection = state.present.objection(toRemoving: id) { return objection }
+    if !state.present.takesRemoval {
+      return "too many were removed by force since the last change that all members agreed on"
+    }
     if answers(id) {
       return
         "member \(id) answers, or was heard a moment ago: only a stopped one is removed by force"

@@ -107,6 +107,20 @@ import Testing
       try membership("1=a:1").objection(toRemoving: MemberID(1)) == "member 1 is the only one")
   }
 
+  @Test func `As many removals by force are noted as can be read again`() throws {
+    var list = try membership()
+    var count = 0
+    while list.takesRemoval {
+      list.remove(MemberID(9))
+      count += 1
+    }
+    #expect(count == 64 && decoded(list) == list)
+    list.remove(MemberID(9))
+    #expect(decoded(list) == nil)
+    list.apply(.remove(MemberID(3)), begunIn: list.epoch)
+    #expect(list.takesRemoval && decoded(list) == list)
+  }
+
   @Test func `Who was away learns the removals that it has missed, or that they are too old`()
     throws
   {
