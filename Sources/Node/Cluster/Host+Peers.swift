@@ -98,6 +98,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
         node.joining.call?.resolved([], problem: "cannot ask", at: now.instant, into: &peerEffects)
       }
     case .epoch(let greeting): heard(greeting, at: now)
+    case .outdated(let id): tellList(on: id, at: now)
     case .disowned(let member): node.disowned(by: member)
     case .send(let id, let place): sendToPeer(place, on: id, at: now)
     case .close(let id, let afterFlush): link.close(id, afterFlush: afterFlush, at: now)
@@ -121,14 +122,29 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.noteConfirmations(cluster)
     // A removal by force may wait for its word.
     cluster.pointee.mayUnblock = true
-    let state = cluster.pointee.state
-    let present = state.present
-    guard listMark == nil, let epoch = node.peers?.epoch, epoch == present.epoch,
-      greeting.epoch < epoch || greeting.epoch.forced == epoch.forced && epoch.forced > 0
+    guard let list = durableList,
+      greeting.epoch < list.epoch
+        || greeting.epoch.forced == list.epoch.forced && list.epoch.forced > 0
     else { return }
     var bytes = ByteBuffer()
-    present.encode(into: &bytes)
+    list.encode(into: &bytes)
     node.peers?.send(list: bytes.bytes, to: greeting.member, at: now, into: &peerEffects)
+  }
+
+  private mutating func tellList(on id: LinkID, at now: Moment) {
+    var bytes = ByteBuffer()
+    let list = durableList
+    list?.encode(into: &bytes)
+    node.peers?.tell(list == nil ? nil : bytes.bytes, on: id, at: now, into: &peerEffects)
+  }
+
+  /// The list, once it is durable here and the others are told its epoch.
+  private var durableList: Membership? {
+    guard let present = node.cluster?.pointee.state.present, listMark == nil else { return nil }
+    switch node.peers {
+    case .some(let peers): return peers.epoch == present.epoch ? present : nil
+    case .none: return nil
+    }
   }
 
   /// No member's number.

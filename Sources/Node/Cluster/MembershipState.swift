@@ -47,9 +47,12 @@ final class MembershipState {
   /// This process has yet to join.
   var isJoining: Bool { isOutside && !wasMember }
 
-  /// The epoch that the others are told: none before this one is a member, so that it is heard as
-  /// one that has to be told what became of it.
-  var saidEpoch: Epoch { isJoining ? Epoch(0) : present.epoch }
+  /// This member was removed without taking part in it: its id may be another one's by now.
+  var learnedOfRemoval = false
+
+  /// The epoch that the others are told: none before this one is a member, or when its id may be
+  /// another one's, so that it is heard as one that has to be told what became of it.
+  var saidEpoch: Epoch { isJoining || learnedOfRemoval ? Epoch(0) : present.epoch }
 
   /// The members, the one included that becomes one by the change in doubt.
   var parties: [MemberAddress] {
@@ -117,11 +120,13 @@ final class MembershipState {
 
   /// Whether `theirs` has changes by agreement that this one has taken no part in: a member
   /// prepares each of them, so it was removed, though its id may be in use again; one that has yet
-  /// to join is not in the list that was to have it.
+  /// to join is not in the list that was to have it, or another process is there under its id.
   func missesChange(to theirs: Membership) -> Bool {
     guard theirs.epoch.agreed > present.epoch.agreed else { return false }
     let isNext = theirs.epoch.agreed - present.epoch.agreed == 1
-    return theirs.list.entry(of: ownID) == nil || pending == nil || !isNext
+    guard let owner = theirs.list.entry(of: ownID), let change = pending?.proposed.change, isNext
+    else { return true }
+    return isJoining && owner != change.guest
   }
 
   // MARK: By force

@@ -243,6 +243,7 @@ extension Node {
     let state = cluster.pointee.state
     closeRound()
     guard let change = state.pending, state.isJoining else {
+      state.learnedOfRemoval = true
       return noteList(membership.without(state.ownID), state, database)
     }
     var resource = storeResource(database)

@@ -25,6 +25,9 @@ public struct PeerEffects: ~Copyable {
     case reachable(PeerGreeting)
     /// A member has said in which epoch it is: another one than before, or than ours.
     case epoch(PeerGreeting)
+    /// Who is at the other end of a link was a member before another one got its id: is to be told
+    /// the list by `Peers.tell`.
+    case outdated(LinkID)
     /// A member says that this one is none.
     case disowned(by: MemberID)
     /// A member was silent for too long; what is sent to it is dropped from now on.

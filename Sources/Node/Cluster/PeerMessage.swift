@@ -32,12 +32,13 @@ import TPC
 /// The caller is the member with the lower id. It says hello, the other answers with its hello, the
 /// caller proves the secret, the other proves it in its welcome; then both send. A member with a
 /// higher id that has had no link for a while calls too: it is refused as one that is to be called
-/// (5), or, if it was removed, heard and told the list. Who wants to join
-/// calls any member, with the id that it wants or 0, to member 0, and with cluster id 0 while it
-/// knows none; the answer's receiver is the id that it gets. Its link ends with the welcome: then
-/// it is the other's guest, linked by the rules for members, and is sent its data. Later versions
-/// keep the first 72 bytes of a hello and the form of a refusal, so that members that do not
-/// understand each other can at least say so.
+/// (5), or, if it was removed, heard and told the list. Where its id is another one's by now the
+/// list and a refusal are all that it hears on that link. Who wants to join calls any member, with
+/// the id that it wants or 0, to member 0, and with cluster id 0 while it knows none; the answer's
+/// receiver is the id that it gets. Its link ends with the welcome: then it is the other's guest,
+/// linked by the rules for members, and is sent its data. Later versions keep the first 72 bytes of
+/// a hello and the form of a refusal, so that members that do not understand each other can at
+/// least say so.
 enum PeerMessage {
   case hello(PeerHello)
   case proof(PeerHeader, code: Range<Int>)

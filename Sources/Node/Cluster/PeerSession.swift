@@ -16,7 +16,7 @@ struct PeerSession {
     case listening
     /// We were called and answered the hello. Can transition to: open, admitted.
     case challenging
-    /// We have welcomed a joiner, which ends the link.
+    /// We have welcomed a joiner, which ends the link, or one that is told the list before we do.
     case admitted
     /// Proven both ways, as far as we know.
     case open
@@ -36,6 +36,8 @@ struct PeerSession {
   var greeting: PeerHello?
   /// Who called wants to join, with this address.
   var joinerAddress: String?
+  /// Who called has the id of another one, and does not know it.
+  var isOutdated = false
   /// The version agreed on.
   var version: UInt8 = 0
   /// What every message of this session carries.

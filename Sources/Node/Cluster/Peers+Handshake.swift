@@ -81,6 +81,7 @@ extension Peers {
     }
     challenge(
       index, hello, bytes, member: hello.sender, version: version, at: now, into: &effects)
+    sessions[index].isOutdated = isOutdated(hello)
   }
 
   /// Answers a hello of `member`.
@@ -129,7 +130,20 @@ extension Peers {
       return admit(index, address, at: now, into: &effects)
     }
     sayWelcome(index, into: &effects)
-    open(index, at: now, into: &effects)
+    guard sessions[index].isOutdated else { return open(index, at: now, into: &effects) }
+    sessions[index].phase = .admitted
+    effects.list.append(.outdated(sessions[index].link))
+  }
+
+  /// Answers the effect `outdated`: tells the list, if there is one to tell, and ends the link. Who
+  /// does not conclude from it that it is out asks again.
+  mutating func tell(
+    _ list: UnsafeRawBufferPointer?, on link: LinkID, at now: Moment,
+    into effects: inout PeerEffects
+  ) {
+    guard let index = session(of: link) else { return }
+    if let list { put(.list, index, at: nil, into: &effects) { $0.append(list) } }
+    refuse(index, .unknownMember, at: now, into: &effects)
   }
 
   mutating func sayWelcome(_ index: Int, into effects: inout PeerEffects) {
@@ -233,14 +247,20 @@ extension Peers {
   }
 
   /// What stands against being called by who sent a hello. One with a higher id asks whether it is
-  /// still a member: who is none any more is heard, so that it can be told. Where its id has
-  /// another one by now, it must not get that one's link: a member never says a lower epoch than
-  /// before.
+  /// still a member: who is none any more is heard, so that it can be told.
   private func objection(toCallOf hello: PeerHello) -> PeerRefusal? {
     if hello.receiver != ownID { return .otherMember }
     guard let other = index(of: hello.sender), others[other].role != .leaving else { return nil }
-    if let known = others[other].greeting?.epoch, hello.epoch < known { return .unknownMember }
-    return hello.sender > ownID ? .wrongDirection : nil
+    return hello.sender > ownID && !isOutdated(hello) ? .wrongDirection : nil
+  }
+
+  /// Whether the id of who sent a hello is another one's by now, whose link it must not get: a
+  /// member never says a lower epoch than before. It is told the list and nothing else.
+  private func isOutdated(_ hello: PeerHello) -> Bool {
+    guard let other = index(of: hello.sender), others[other].role != .leaving,
+      let known = others[other].greeting?.epoch
+    else { return false }
+    return hello.epoch < known
   }
 
   /// The newest version that both speak.
@@ -259,13 +279,16 @@ extension Peers {
     end(index, afterFlush: true, at: now, into: &effects)
   }
 
-  private mutating func refused(
+  mutating func refused(
     _ index: Int, _ reason: PeerRefusal, at now: Moment, into effects: inout PeerEffects
   ) {
     sessions[index].isRefused = true
     if reason == .unknownMember, sessions[index].isCaller, let member = sessions[index].member {
       effects.list.append(.disowned(by: member))
-      if let other = self.index(of: member) { others[other].greeting = nil }
+      if let other = self.index(of: member) {
+        others[other].greeting = nil
+        lose(other, because: "knows another member of this id", at: now, into: &effects)
+      }
     }
     complain(of: sessions[index], reason, isOurs: false, at: now, into: &effects)
     end(index, at: now, into: &effects)

@@ -268,6 +268,8 @@ public struct Peers: ~Copyable {
       guard heard(header, index, at: now, into: &effects) != nil else { return nil }
       // The caller has not seen our welcome.
       sayWelcome(index, into: &effects)
+    case .refusal(let header, let reason) where belongs(header, to: index):
+      refused(index, reason, at: now, into: &effects)
     case .proof, .hello, .welcome, .refusal: counters.stale += 1
     }
     return nil

@@ -340,8 +340,8 @@ final class JoinCallWorld {
         calls.append(member)
         peers.called(member, as: .none, at: moment)
       case .guest(let member): guests.append(member)
-      case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .disowned, .resolve,
-        .resolveDonor:
+      case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .outdated, .disowned,
+        .resolve, .resolveDonor:
         break
       }
     }

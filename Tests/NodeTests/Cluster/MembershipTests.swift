@@ -314,8 +314,28 @@ import Testing
       cluster[3].bench.host.node.receiveList($0, from: MemberID(1))
     }
     #expect(state.isRemoved && state.present.list.text == "1=member:1")
+    // The other one of its id says the list's epoch.
+    #expect(state.saidEpoch == Epoch(0))
     cluster.run()
     #expect(cluster[3].bench.host.node.control.stopRequested)
+  }
+
+  @Test func `Who was to join has missed the change in which another process got its id`() throws {
+    let before = Membership(clusterID: 7, list: try MemberList("1=a:1,2=b:2"))
+    let own = MembershipChange.add(try MemberList("3=c:3").entries[0])
+    let state = MembershipState(MembershipNote(ownID: MemberID(3), membership: before))
+    state.recover(
+      PendingChange(
+        id: TransactionID(age: Stamp(nanos: 1), node: MemberID(1), counter: 1),
+        proposed: ProposedChange(own, of: before)))
+    for (change, misses) in [
+      (own, false), (.add(try MemberList("3=d:4").entries[0]), true),
+      (.add(try MemberList("4=d:4").entries[0]), true), (.remove(MemberID(2)), true),
+    ] {
+      var theirs = before
+      theirs.apply(change, begunIn: before.epoch)
+      #expect(state.missesChange(to: theirs) == misses, "\(change)")
+    }
   }
 
   @Test func `Two operators' lists are told apart until each has done what the other one did`() {

@@ -60,7 +60,9 @@ private struct StrangerBench: ~Copyable {
         called.append(link)
         peers.called(member, as: link, at: now)
         peers.opened(link, from: endpoint, at: now, into: &effects)
-      case .trust, .unreachable, .guest, .knock, .epoch, .disowned, .resolve, .resolveDonor: break
+      case .trust, .unreachable, .guest, .knock, .epoch, .outdated, .disowned, .resolve,
+        .resolveDonor:
+        break
       }
       at += 1
     }

@@ -266,13 +266,21 @@ import Testing
     }
     world.run(millis: 1_000)
     // Its directory knows the first list only.
+    let before = world.nodes[1].story
     world.kill(0)
     world.restart(0, peerOptions(1, of: 3, run: 2))
     world.run(millis: 3_000)
-    #expect(world.nodes[0].story.suffix(2) == ["disowned by 2", "disowned by 3"])
+    // It is told the list, on a link that carries nothing else.
+    for member in [2, 3] {
+      #expect(
+        world.nodes[0].story.filter { $0.hasSuffix("\(member)") }.suffix(3)
+          == ["+\(member)", "disowned by \(member)", "-\(member)"])
+      #expect(world.nodes[0].delivered.contains("\(member): a list"))
+    }
     let log = world.nodes[1].log
     #expect(log.count { $0.hasSuffix(": its id is not that of a member") } == 1)
     #expect(world.nodes[1].peers.reachableCount == 2)
+    #expect(!world.nodes[1].story.dropFirst(before.count).contains("+1"))
   }
 
   // MARK: Clocks

@@ -210,6 +210,7 @@ final class PeerWorld {
       case .guest(let member): node.story.append("guest \(member)")
       case .knock, .resolveDonor: fatalError("a member does not knock")
       case .epoch(let greeting): node.story.append("\(greeting.member)@\(greeting.epoch)")
+      case .outdated(let link): tellList(on: link, by: node)
       case .disowned(let member): node.story.append("disowned by \(member)")
       case .resolve(let member, let host, _): node.story.append("\(member) is \(host)?")
       }
@@ -217,6 +218,14 @@ final class PeerWorld {
     }
     node.log += node.effects.lines.map(\.text)
     node.effects.removeAll()
+  }
+
+  private func tellList(on link: LinkID, by node: Node) {
+    var text = Array("a list".utf8)
+    text.withUnsafeMutableBytes {
+      node.peers.tell(
+        UnsafeRawBufferPointer($0), on: link, at: moment(of: node), into: &node.effects)
+    }
   }
 
   private func connect(_ index: Int, _ member: MemberID, _ endpoint: Endpoint) {

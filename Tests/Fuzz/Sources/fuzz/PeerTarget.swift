@@ -136,7 +136,9 @@ private struct PeerFuzz: ~Copyable {
       case .close(let link, _):
         for index in links.indices where links[index] == link { links[index] = .none }
       case .reachable: expect(!hasSecret, "a stranger got in without the secret")
-      case .trust, .unreachable, .guest, .knock, .epoch, .disowned, .resolve, .resolveDonor: break
+      case .trust, .unreachable, .guest, .knock, .epoch, .outdated, .disowned, .resolve,
+        .resolveDonor:
+        break
       }
     }
     effects.list.removeAll()
