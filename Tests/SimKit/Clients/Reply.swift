@@ -50,11 +50,14 @@ enum ReplyProgress {
 struct ReplyReader {
   private var bytes: [UInt8] = []
   private var position = 0
+  /// The reply that begins at `position` ends at or behind it.
+  private var end = 0
 
   mutating func append(_ more: [UInt8]) {
     if position == bytes.count {
       bytes = more
       position = 0
+      end = 0
     } else {
       bytes += more
     }
@@ -63,13 +66,14 @@ struct ReplyReader {
   var isEmpty: Bool { position == bytes.count }
 
   mutating func next() -> ReplyProgress {
+    guard bytes.count >= end else { return .incomplete }
     var place = position
     let progress = parse(&place)
     if case .reply = progress { position = place }
     return progress
   }
 
-  private func parse(_ place: inout Int) -> ReplyProgress {
+  private mutating func parse(_ place: inout Int) -> ReplyProgress {
     guard place < bytes.count else { return .incomplete }
     let kind = bytes[place]
     guard let line = line(after: place + 1) else { return .incomplete }
@@ -95,17 +99,18 @@ struct ReplyReader {
     return nil
   }
 
-  private func parseBulk(_ count: Int?, _ place: inout Int) -> ReplyProgress {
+  private mutating func parseBulk(_ count: Int?, _ place: inout Int) -> ReplyProgress {
     guard let count else { return .malformed }
     if count < 0 { return .reply(.null) }
-    guard place + count + 2 <= bytes.count else { return .incomplete }
+    end = place + count + 2
+    guard end <= bytes.count else { return .incomplete }
     let value = Array(bytes[place..<place + count])
     guard bytes[place + count] == 13, bytes[place + count + 1] == 10 else { return .malformed }
     place += count + 2
     return .reply(.bulk(value))
   }
 
-  private func parseArray(_ count: Int?, _ place: inout Int) -> ReplyProgress {
+  private mutating func parseArray(_ count: Int?, _ place: inout Int) -> ReplyProgress {
     guard let count else { return .malformed }
     if count < 0 { return .reply(.null) }
     var items: [Reply] = []

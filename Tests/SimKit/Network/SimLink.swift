@@ -17,7 +17,7 @@ final class SimLink: LinkEndpoint {
   private var isQueued = false
   private var inputEnds = false
   private var hasEnded = false
-  private var pending: [UInt8] = []
+  private var pending = ByteBuffer()
   private var isClosing = false
   private var outward = LinkDirection()
   /// Peer links: bytes sent that the other node has not taken yet, and whether they passed the window.
@@ -89,7 +89,7 @@ final class SimLink: LinkEndpoint {
       sendMessage(Array(bytes))
       return .queued
     }
-    pending.append(contentsOf: bytes)
+    pending.append(bytes)
     pump()
     return .queued
   }
@@ -124,8 +124,8 @@ final class SimLink: LinkEndpoint {
     let room = network.faults.windowByteCount - outward.underwayByteCount
     let count = min(room, pending.count)
     if count > 0 {
-      let chunk = Array(pending[..<count])
-      pending.removeFirst(count)
+      let chunk = Array(pending.bytes[..<count])
+      pending.consume(count)
       for piece in network.cut(chunk) { carry(piece) }
     }
     if pending.isEmpty, isClosing { finishClose() }

@@ -3,10 +3,12 @@ import Base
 /// What is to happen, ordered by (instant, serial): equal instants happen in the order in which they
 /// were planned, so a seed decides everything.
 struct EventHeap {
+  /// What is compared and moved: no references, which a move would have to count.
   private struct Item {
     var instant: Instant
     var serial: UInt64
-    var body: () -> Void
+    /// The place of its body.
+    var slot: Int
 
     func comes(before other: Item) -> Bool {
       instant != other.instant ? instant < other.instant : serial < other.serial
@@ -14,6 +16,8 @@ struct EventHeap {
   }
 
   private var items: [Item] = []
+  private var bodies: [(() -> Void)?] = []
+  private var freeSlots: [Int] = []
   private var serial: UInt64 = 0
 
   var isEmpty: Bool { items.isEmpty }
@@ -25,7 +29,9 @@ struct EventHeap {
   /// - Complexity: O(log n).
   mutating func add(_ instant: Instant, _ body: @escaping () -> Void) {
     serial += 1
-    items.append(Item(instant: instant, serial: serial, body: body))
+    let slot = freeSlots.popLast() ?? bodies.count
+    if slot == bodies.count { bodies.append(body) } else { bodies[slot] = body }
+    items.append(Item(instant: instant, serial: serial, slot: slot))
     siftUp()
   }
 
@@ -33,13 +39,15 @@ struct EventHeap {
   ///
   /// - Complexity: O(log n).
   mutating func pop() -> (Instant, () -> Void)? {
-    guard let first = items.first else { return nil }
+    guard let first = items.first, let body = bodies[first.slot] else { return nil }
+    bodies[first.slot] = nil
+    freeSlots.append(first.slot)
     let last = items.removeLast()
     if !items.isEmpty {
       items[0] = last
       siftDown()
     }
-    return (first.instant, first.body)
+    return (first.instant, body)
   }
 
   private mutating func siftUp() {
@@ -55,13 +63,12 @@ struct EventHeap {
   private mutating func siftDown() {
     var parent = 0
     while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < items.count {
-        if items[child].comes(before: items[least]) { least = child }
-      }
-      if least == parent { return }
-      items.swapAt(parent, least)
-      parent = least
+      var child = 2 * parent + 1
+      guard child < items.count else { return }
+      if child + 1 < items.count, items[child + 1].comes(before: items[child]) { child += 1 }
+      guard items[child].comes(before: items[parent]) else { return }
+      items.swapAt(parent, child)
+      parent = child
     }
   }
 }
