@@ -44,7 +44,8 @@ extension Negotiator {
   /// Locks what is undecided, reserves counters and begins to ask about what is in doubt. Effects
   /// about own transactions of earlier runs follow like those of this one.
   ///
-  /// `guest` is who becomes a member by a change that is among what is undecided.
+  /// `guest` is who becomes a member by a change that is among what is undecided, unless it was
+  /// removed by force since.
   public mutating func finishRecovery<R: Resource & ~Copyable>(
     admitting guest: MemberID? = nil, at now: Instant, _ resource: inout R,
     _ effects: inout Effects

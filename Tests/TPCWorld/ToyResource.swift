@@ -113,9 +113,10 @@ public struct ToyResource: Resource {
   /// It is not in its list: it has yet to join, or has gone.
   public var isOutside: Bool { !members.contains(member) }
 
-  /// The guest of the change that is in doubt here.
+  /// The guest of the change that is in doubt here, unless it was removed by force since.
   public var guest: MemberID? {
-    staged.values.lazy.flatMap { ToyBody($0).admits }.first { !members.contains($0) }
+    staged.values.lazy.flatMap { ToyBody($0).admits }
+      .first { !members.contains($0) && !removedSince.contains($0) }
   }
 
   public mutating func remove(_ gone: MemberID) { replay(.remove(gone)) }

@@ -245,8 +245,11 @@ public final class World {
     learnOfRemovals(node)
   }
 
-  /// A survivor tells this one of removals by force.
+  /// A survivor tells this one of removals by force. Who was removed by agreement, and may not know
+  /// it, is told that and no more by those who do.
   public func learnOfRemovals(_ node: WorldNode) {
+    let isMissed = live.contains { $0.members.contains(node.member) }
+    guard !departed.contains(node.member) || isMissed else { return }
     while node.isUp, Int(node.resource.epoch.forced) < removals.count {
       let gone = removals[Int(node.resource.epoch.forced)]
       write("node \(node.member): node \(gone) is removed")

@@ -98,11 +98,6 @@ public struct Membership: Hashable, Sendable {
     removals.suffix(max(0, Int(epoch.forced) - Int(base.forced))).contains(id)
   }
 
-  /// Whether a member was removed by force since the last change that all agreed on.
-  func hasRemoved(_ id: MemberID) -> Bool {
-    removals.contains(id) && list.entry(of: id) == nil
-  }
-
   /// Whether one more removal by force can be noted: the list keeps so many since the last change
   /// that all agreed on.
   var takesRemoval: Bool {

@@ -54,12 +54,19 @@ final class MembershipState {
   /// another one's, so that it is heard as one that has to be told what became of it.
   var saidEpoch: Epoch { isJoining || learnedOfRemoval ? Epoch(0) : present.epoch }
 
+  /// Who becomes a member by the change in doubt; nil: nobody, or it was removed by force since.
+  var guest: MemberAddress? {
+    guard let proposed = pending?.proposed, let guest = proposed.change.guest,
+      !present.wasRemoved(guest.id, since: proposed.base)
+    else { return nil }
+    return guest
+  }
+
   /// The members, the one included that becomes one by the change in doubt.
   var parties: [MemberAddress] {
-    guard let proposed = pending?.proposed, let guest = proposed.change.guest,
-      present.list.entry(of: guest.id) == nil, guest.id != ownID,
-      !present.wasRemoved(guest.id, since: proposed.base)
-    else { return present.list.entries }
+    guard let guest, present.list.entry(of: guest.id) == nil, guest.id != ownID else {
+      return present.list.entries
+    }
     return present.list.entries + [guest]
   }
 
@@ -130,6 +137,11 @@ final class MembershipState {
   }
 
   // MARK: By force
+
+  /// Whether who has that id was removed by force since the last change that all agreed on.
+  func hasRemoved(_ id: MemberID) -> Bool {
+    present.removals.contains(id) && present.list.entry(of: id) == nil && guest?.id != id
+  }
 
   /// The list after a removal by force.
   func replace(_ membership: Membership) {

@@ -66,7 +66,7 @@ extension Node {
   ) {
     if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
     let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince
-    if since == nil, !cluster.pointee.state.present.hasRemoved(id),
+    if since == nil, !cluster.pointee.state.hasRemoved(id),
       let objection = removeByForce(id, cluster)
     {
       return fail("ERR \(objection) (not-applied)")

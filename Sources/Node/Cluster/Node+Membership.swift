@@ -149,7 +149,7 @@ extension Node {
   /// Removes a member that is gone, on the operator's word, or returns why not.
   mutating func removeByForce(_ id: MemberID, _ cluster: ClusterPointer) -> String? {
     let state = cluster.pointee.state
-    let isGuest = state.pending?.proposed.change.guest?.id == id
+    let isGuest = state.guest?.id == id
     if id == state.ownID { return "a member cannot remove itself: ask another one" }
     if !isGuest, let objection = state.present.objection(toRemoving: id) { return objection }
     if !state.present.takesRemoval {

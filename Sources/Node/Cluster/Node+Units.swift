@@ -252,8 +252,8 @@ extension Node {
     guard let database else { return }
     var resource = storeResource(database)
     cluster.pointee.negotiator.finishRecovery(
-      admitting: cluster.pointee.state.pending?.proposed.change.guest?.id, at: now.instant,
-      &resource, &cluster.pointee.effects)
+      admitting: cluster.pointee.state.guest?.id, at: now.instant, &resource,
+      &cluster.pointee.effects)
     carryOutEffects(cluster)
   }
 

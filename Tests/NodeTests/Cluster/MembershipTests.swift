@@ -371,6 +371,24 @@ import Testing
     #expect(cluster.ask(1, client, "MEMBERS REMOVE 3").hasPrefix("-ERR 3 is no member"))
   }
 
+  /// A restart asks the guest for its word as long as it may give it, and not after that.
+  @Test func `The guest of a change in doubt is one until it is removed by force`() throws {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    let state = cluster[1].bench.host.node.cluster!.pointee.state
+    _ = cluster.ask(1, client, "MEMBERS REMOVE 3 FORCE")
+    // It joins again, and dies when it has voted.
+    let again = MembershipChange.add(try MemberList("3=c:3").entries[0])
+    state.recover(
+      PendingChange(
+        id: TransactionID(age: Stamp(nanos: 1), node: MemberID(2), counter: 1),
+        proposed: ProposedChange(again, of: state.present)))
+    #expect(state.guest?.id == MemberID(3) && state.parties.count == 3)
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 3 FORCE").contains("epoch 1.2"))
+    #expect(state.guest == nil && state.parties.count == 2)
+    #expect(cluster.ask(1, client, "MEMBERS REMOVE 3 FORCE").contains("epoch 1.2"))
+  }
+
   @Test func `Who is told that it was removed by force stops`() {
     let cluster = ClusterBench()
     var theirs = cluster[1].bench.host.node.cluster!.pointee.state.present
