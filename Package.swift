@@ -40,7 +40,7 @@ let package = Package(
       name: "SimKit", dependencies: ["Base", "NetKit", "Store", "TPC", "Node", "Client"],
       path: "Tests/SimKit", swiftSettings: settings),
     .executableTarget(
-      name: "simulate", dependencies: ["Base", "SimKit"], path: "Tests/simulate",
+      name: "simulate", dependencies: ["Base", "SimKit", "TPCWorld"], path: "Tests/simulate",
       swiftSettings: settings),
     .executableTarget(
       name: "loadgen", dependencies: ["Base", "CLinux"], path: "Benchmarks/loadgen",

@@ -97,11 +97,6 @@
       .removedCountsAsRefused, .epochChangesLate,
     ]
 
-    /// Those that seeds 1-200 of the simulator have not shown yet; `explore` does.
-    public static let notFoundYet: [Mutant] = [
-      .abortSentUnforced, .refusalUnforced, .acceptOldEpoch, .inquiryUngated,
-    ]
-
     /// The one that is at work; nil: none. Set before anything runs.
     nonisolated(unsafe) public static var active: Mutant?
   }

@@ -63,7 +63,7 @@ extension Invocation {
       Flag("key-stdin", help: "read the key from standard input, to its end"),
       Flag("val-stdin", help: "read the value from standard input, to its end"),
       Flag("output", value: "FORM", help: "text, json or raw (text)"),
-      Flag("timeout", value: "TIME", help: "longest wait, such as 500ms or 5s (5s)"),
+      Flag("timeout", value: "TIME", help: "longest wait, such as 500ms (5s; remove: 10s)"),
       Flag(
         "retries", value: "N",
         help: "how often to send again after a lost\nconnection (until the timeout)"),
@@ -97,6 +97,10 @@ extension Invocation {
       verbosity = level
     }
     task = try Self.task(flags, isInteractive: isInteractive)
+    // The server says after five seconds how far a removal has come.
+    if case .single(.remove, _, _, _, _) = task, !flags.has("timeout") {
+      client.timeout = .seconds(10)
+    }
   }
 
   /// What was given for one of two flags that exclude each other hides both in the environment.

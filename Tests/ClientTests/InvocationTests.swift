@@ -67,6 +67,9 @@ import Testing
     let client = try read(["-o", "ping"]).client
     #expect(client.host == "localhost" && client.port == 9099)
     #expect(client.transport == .tcp && client.timeout == .seconds(5))
+    let removal = ["-o", "remove", "--node", "3"]
+    #expect(try read(removal).client.timeout == .seconds(10))
+    #expect(try read(removal + ["--timeout", "5s"]).client.timeout == .seconds(5))
   }
 
   @Test func `UDP wins over TCP, and flags over the environment`() throws {

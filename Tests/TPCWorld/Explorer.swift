@@ -198,7 +198,11 @@ public struct Explorer {
     let patience = Interval.millis(UInt64(chance.within(1...plan.patienceMillisMax)))
     let outside = world.nodes.filter { !world.removed.contains($0.member) && $0.resource.isOutside }
     if let newcomer = outside.first ?? world.nodes.last, chance.chance(2, in: 3) {
+      let hadGone = world.departed.contains(newcomer.member)
       world.join(newcomer, at: node, patience: patience)
+      if hadGone, !world.departed.contains(newcomer.member) {
+        history.removeAll { $0.isOf(newcomer.member) }
+      }
     } else {
       let others = node.members.subtracting(MemberSet([node.member]))
       guard !others.isEmpty, node.isUp else { return }

@@ -13,6 +13,9 @@ public final class World {
       self.to = to
       self.bytes = bytes
     }
+
+    /// Sent by or to that member.
+    func isOf(_ member: MemberID) -> Bool { from == member || to == member }
   }
 
   public internal(set) var nodes: [WorldNode]
@@ -131,8 +134,15 @@ public final class World {
       newcomer.resource.staged.isEmpty,
       departed.contains(newcomer.member) || outsiders.contains(newcomer.member)
     else { return .notReady }
+    // It refuses the id of a member, as which it knows one until the change is durable.
+    let knowsItDurably = donor.resource.forcedCount == donor.resource.log.count
+    if departed.contains(newcomer.member), !knowsItDurably { return .notReady }
     write("node \(newcomer.member): asks node \(donor.member) to join")
-    departed.remove(newcomer.member)
+    if departed.contains(newcomer.member) {
+      // A member's links carry nothing that was said to or by an earlier life of its id.
+      network.removeAll { $0.isOf(newcomer.member) }
+      departed.remove(newcomer.member)
+    }
     outsiders.insert(newcomer.member)
     enter(newcomer, by: donor)
     var request = WorldNode.Request()

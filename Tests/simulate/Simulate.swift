@@ -10,7 +10,8 @@ import SimKit
       --seeds A-B   run these seeds (default 1-200)
       --seed N      run one; with --trace every step is a line
       --minutes M   run seeds from a start taken of the clock, as many as fit
-      --members N   clusters of N; 1: one node. Otherwise the seed draws which
+      --members N   clusters of N; 1: one node. Otherwise the seed draws which, and runs the
+                    negotiator alone besides
       --mutants     in a build with -Xswiftc -DMUTANTS: find each planted bug within seeds 1-200
       --mutant X    run with the planted bug X (same build)
 
@@ -81,7 +82,11 @@ import SimKit
   ) {
     print("seed \(seed)", terminator: command.traces ? "\n" : " ")
     fflush(nil)
-    let result = Simulation.run(seed: seed, members: command.members, prints: command.traces)
+    var result = Simulation.run(seed: seed, members: command.members, prints: command.traces)
+    if result.failure == nil, command.members == nil {
+      result.failure = ShortRuns.failure(of: seed)
+      result.statistics.shortRuns += Int(ShortRuns.countPerSeed)
+    }
     total += result.statistics
     guard let failure = result.failure else {
       let undecided = result.statistics.undecidedHistories

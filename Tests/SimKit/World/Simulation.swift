@@ -73,6 +73,8 @@ public struct SimulationStatistics: Sendable, Equatable {
   public var forcedRemovals = 0
   /// Processes that were not taken in.
   public var refusedJoins = 0
+  /// Short runs of the negotiator alone.
+  public var shortRuns = 0
 
   /// The checker gave up more histories than one, and more than one in a thousand: then passing says
   /// too little, and the run fails.
@@ -112,6 +114,7 @@ public struct SimulationStatistics: Sendable, Equatable {
     a.removals += b.removals
     a.forcedRemovals += b.forcedRemovals
     a.refusedJoins += b.refusedJoins
+    a.shortRuns += b.shortRuns
   }
 
   /// All troubles that were drawn and happened.
@@ -140,6 +143,7 @@ public struct SimulationStatistics: Sendable, Equatable {
     \(retries) attempts after the first, \(aborts) aborted, \(inquiries) inquiries
     members: \(joins) have joined, \(refusedJoins) were refused; \(removals) left by agreement, \
     \(forcedRemovals) by force
+    short runs of the negotiator alone: \(shortRuns)
     histories judged: \(histories), of those given up: \(undecidedHistories)
     """
   }
