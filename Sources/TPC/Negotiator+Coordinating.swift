@@ -124,9 +124,13 @@ extension Negotiator {
     return slot
   }
 
+  /// Rule 10: a guest is asked last, when all members are prepared. What it has been given is then
+  /// what each of them has, and stays so until they hear of the attempt's death.
   mutating func sendPrepares(_ slot: Int, to targets: MemberSet, _ effects: inout Effects) {
     let entry = entries[slot]
     guard let work = entry.work else { return }
+    let voters = entry.participants.intersection(members)
+    let targets = entry.heard.isSuperset(of: voters) ? targets : targets.intersection(voters)
     for peer in targets where peer != member {
       trace(&effects, entry.id, entry.attempt, peer, .sendsPrepare)
       outbox.prepare(
@@ -215,7 +219,11 @@ extension Negotiator {
         return
       }
     #endif
-    if missing.isEmpty { decideCommit(slot, at: now, &resource, &effects) }
+    if missing.isEmpty {
+      decideCommit(slot, at: now, &resource, &effects)
+    } else if missing.intersection(members).isEmpty {
+      sendPrepares(slot, to: missing, &effects)
+    }
   }
 
   /// The commit needs no force: all have it in their prepared records.

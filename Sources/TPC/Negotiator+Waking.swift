@@ -68,7 +68,8 @@ extension Negotiator {
     schedule(slot, at: now + backoff(slot, options.inquiry))
   }
 
-  /// Rule 2: after a restart nothing is aborted for lack of time or of a record.
+  /// Rule 2: after a restart nothing is aborted for lack of time or of a record. Who was prepared
+  /// is asked again: it may have heard from one that does not answer here.
   private mutating func wakeAsking<R: Resource & ~Copyable>(
     _ slot: Int, at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) {
@@ -79,7 +80,7 @@ extension Negotiator {
       }
     #endif
     callUnknown(slot, at: now, &effects)
-    ask(entries[slot], entries[slot].participants.subtracting(entries[slot].heard), &effects)
+    ask(entries[slot], entries[slot].participants, &effects)
     schedule(slot, at: now + backoff(slot, options.inquiry))
   }
 

@@ -34,6 +34,9 @@ import Testing
   @Test func `Rule 10: who joins has all that was committed, and is asked from then on`() {
     check("join")
   }
+  @Test func `Rule 10: who joins is asked last, when all members are prepared`() {
+    check("join_asked_last")
+  }
   @Test func `Rule 10: a change in doubt is concluded after a removal by force`() {
     check("join_in_doubt")
   }

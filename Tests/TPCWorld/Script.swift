@@ -5,7 +5,7 @@ import TPC
 /// followed.
 ///
 /// Steps: `begin N write K... read K... op X refuse N only N patience MS`; `deliver A-B` (all now
-/// under way from A to B; `*` for any); `lose A-B`; `repeat A-B` (what was ever under way from A to
+/// under way from A to B; `*` for any); `lose A-B`; `repeat A-B [COUNT]` (what was ever under way from A to
 /// B, in order); `force N`; `crash N` (keeps what is forced) or `crash N keep K` (and K more
 /// records); `start N`; `wake N`; `remove N at M` (by force); `dismiss N at M` (by
 /// agreement); `join N at M`; `unreachable N at M`; `settle` (delivers and forces until nothing is
@@ -53,7 +53,9 @@ public struct Script {
     case "deliver": for message in take(arguments[0]) { world.deliver(message) }
     case "lose": _ = take(arguments[0])
     case "repeat":
-      for message in history where Self.matches(message, arguments[0]) { world.deliver(message) }
+      let old = history.filter { Self.matches($0, arguments[0]) }
+      let count = arguments.count > 1 ? Int(arguments[1]) ?? 0 : old.count
+      for message in old.prefix(count) { world.deliver(message) }
     case "force": world.force(node(arguments[0]))
     case "crash":
       let node = node(arguments[0])

@@ -47,12 +47,13 @@ final class MembershipState {
   /// This process has yet to join.
   var isJoining: Bool { isOutside && !wasMember }
 
-  /// This member was removed without taking part in it: its id may be another one's by now.
-  var learnedOfRemoval = false
+  /// The last epoch in which this one was a member, when it was told that it is none any more: its
+  /// id may be another one's by now, which says a later one.
+  var lastEpoch: Epoch?
 
-  /// The epoch that the others are told: none before this one is a member, or when its id may be
-  /// another one's, so that it is heard as one that has to be told what became of it.
-  var saidEpoch: Epoch { isJoining || learnedOfRemoval ? Epoch(0) : present.epoch }
+  /// The epoch that the others are told: none before this one is a member, and a former one after
+  /// that, so that it is heard as one that has to be told what became of it.
+  var saidEpoch: Epoch { isJoining ? Epoch(0) : lastEpoch ?? present.epoch }
 
   /// Who becomes a member by the change in doubt; nil: nobody, or it was removed by force since.
   var guest: MemberAddress? {
@@ -133,7 +134,7 @@ final class MembershipState {
     let isNext = theirs.epoch.agreed - present.epoch.agreed == 1
     guard let owner = theirs.list.entry(of: ownID), let change = pending?.proposed.change, isNext
     else { return true }
-    return isJoining && owner != change.guest
+    return owner != (isJoining ? change.guest : present.list.entry(of: ownID))
   }
 
   // MARK: By force

@@ -243,7 +243,7 @@ extension Node {
     let state = cluster.pointee.state
     closeRound()
     guard let change = state.pending, state.isJoining else {
-      state.learnedOfRemoval = true
+      state.lastEpoch = state.present.epoch
       return noteList(membership.without(state.ownID), state, database)
     }
     var resource = storeResource(database)
@@ -302,6 +302,7 @@ extension Node {
   /// A member says that this one is none: until it says otherwise nothing is read here.
   mutating func disowned(by member: MemberID) {
     cluster?.pointee.confirmed.remove(member)
+    donorDisowned(member)
   }
 
   /// Acts upon changes of the list that were decided in this turn.

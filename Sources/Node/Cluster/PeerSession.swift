@@ -36,8 +36,6 @@ struct PeerSession {
   var greeting: PeerHello?
   /// Who called wants to join, with this address.
   var joinerAddress: String?
-  /// Who called has the id of another one, and does not know it.
-  var isOutdated = false
   /// The version agreed on.
   var version: UInt8 = 0
   /// What every message of this session carries.

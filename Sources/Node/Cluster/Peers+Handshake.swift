@@ -81,7 +81,6 @@ extension Peers {
     }
     challenge(
       index, hello, bytes, member: hello.sender, version: version, at: now, into: &effects)
-    sessions[index].isOutdated = isOutdated(hello)
   }
 
   /// Answers a hello of `member`.
@@ -130,7 +129,9 @@ extension Peers {
       return admit(index, address, at: now, into: &effects)
     }
     sayWelcome(index, into: &effects)
-    guard sessions[index].isOutdated else { return open(index, at: now, into: &effects) }
+    guard let hello = sessions[index].greeting, isOutdated(hello) else {
+      return open(index, at: now, into: &effects)
+    }
     sessions[index].phase = .admitted
     effects.list.append(.outdated(sessions[index].link))
   }
@@ -258,9 +259,9 @@ extension Peers {
   /// member never says a lower epoch than before. It is told the list and nothing else.
   private func isOutdated(_ hello: PeerHello) -> Bool {
     guard let other = index(of: hello.sender), others[other].role != .leaving,
-      let known = others[other].greeting?.epoch
+      let known = others[other].greeting, known.incarnation != hello.incarnation
     else { return false }
-    return hello.epoch < known
+    return hello.epoch < known.epoch
   }
 
   /// The newest version that both speak.
@@ -284,14 +285,21 @@ extension Peers {
   ) {
     sessions[index].isRefused = true
     if reason == .unknownMember, sessions[index].isCaller, let member = sessions[index].member {
-      effects.list.append(.disowned(by: member))
-      if let other = self.index(of: member) {
-        others[other].greeting = nil
-        lose(other, because: "knows another member of this id", at: now, into: &effects)
-      }
+      disowned(by: member, on: sessions[index].link, at: now, into: &effects)
     }
     complain(of: sessions[index], reason, isOurs: false, at: now, into: &effects)
     end(index, at: now, into: &effects)
+  }
+
+  /// Nothing that it said counts any more, unless it talks to us on another link.
+  private mutating func disowned(
+    by member: MemberID, on link: LinkID, at now: Moment, into effects: inout PeerEffects
+  ) {
+    guard let other = index(of: member), others[other].link == .none || others[other].link == link
+    else { return }
+    effects.list.append(.disowned(by: member))
+    others[other].greeting = nil
+    lose(other, because: "knows another member of this id", at: now, into: &effects)
   }
 
   /// Logs a refusal: of a member once until there is a session with it, of a stranger now and then.

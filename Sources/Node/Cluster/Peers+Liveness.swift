@@ -62,7 +62,8 @@ extension Peers {
     let session = sessions.remove(at: index)
     guard let member = session.member, let other = self.index(of: member) else { return }
     if others[other].link == session.link { others[other].link = .none }
-    if session.isCaller, others[other].link == .none {
+    // Who was called asks, too, whether it is still a member.
+    if session.isCaller || session.isOpen, others[other].link == .none {
       callLater(other, isRefused: session.isRefused, at: now)
     }
   }

@@ -48,6 +48,19 @@ import Testing
     }
   }
 
+  @Test func `A joiner whom its donor knows no more asks anew`() {
+    var bench = joiner()
+    bench.host.node.welcomed(
+      JoinWelcome(
+        id: MemberID(4), donor: MemberID(1), endpoint: peerEndpoint(1), clusterID: 77,
+        stamp: .zero))
+    for (member, asks) in [(MemberID(2), false), (MemberID(1), true)] {
+      bench.host.node.disowned(by: member)
+      let isAsking = bench.host.node.joining.call != nil
+      #expect(isAsking == asks)
+    }
+  }
+
   /// A donor that was restarted in between answers, but has forgotten whom it welcomed.
   @Test func `A joiner whose donor begins no copy asks anew`() {
     var bench = joiner()

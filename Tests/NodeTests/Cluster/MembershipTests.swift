@@ -308,6 +308,11 @@ import Testing
       proposed: ProposedChange(.remove(MemberID(2)), of: state.present))
     state.prepared(pending)
     #expect(!state.missesChange(to: theirs) && !state.missesChange(to: state.present))
+    // Removed by force while that change was in doubt, and its id given away.
+    var other = state.present
+    other.remove(MemberID(3))
+    other.apply(.add(try MemberList("3=elsewhere:3").entries[0]), begunIn: other.epoch)
+    #expect(state.missesChange(to: other))
     theirs.apply(.remove(MemberID(3)), begunIn: theirs.epoch)
     theirs.apply(.add(try MemberList("3=elsewhere:3").entries[0]), begunIn: theirs.epoch)
     list(theirs).withUnsafeBytes {
@@ -315,7 +320,7 @@ import Testing
     }
     #expect(state.isRemoved && state.present.list.text == "1=member:1")
     // The other one of its id says the list's epoch.
-    #expect(state.saidEpoch == Epoch(0))
+    #expect(state.saidEpoch == Epoch(1))
     cluster.run()
     #expect(cluster[3].bench.host.node.control.stopRequested)
   }

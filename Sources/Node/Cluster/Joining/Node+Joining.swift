@@ -176,6 +176,12 @@ extension Node {
     joining.donorIncarnation = greeting.incarnation
   }
 
+  /// The donor says that another process has this one's id: it has given its guest up.
+  mutating func donorDisowned(_ member: MemberID) {
+    guard let welcome = joining.welcome, member == welcome.donor else { return }
+    giveCopyUp("member \(member) knows it no more")
+  }
+
   mutating func donorUnreachable(_ member: MemberID) {
     guard let welcome = joining.welcome, member == welcome.donor else { return }
     joining.giveUpAt = min(joining.giveUpAt, now.instant + Joining.donorPatience)
