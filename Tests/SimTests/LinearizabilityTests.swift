@@ -171,6 +171,13 @@ import Testing
     ("a 30 - set:x | b 40 41 get -> x | c 60 61 get -> nil | c 62 63 get -> x", true),
     // Written after the death, nothing takes it back.
     ("a 55 56 set:x -> OK | b 60 61 get -> nil", false),
+    // A version that was told is that of a state of before, too; not that of what came later.
+    ("a 0 1 set:x -> OK | b 40 41 getv -> x=7 | b 60 61 cas:7=y -> 9 | b 62 63 get -> y", true),
+    ("a 0 1 set:x -> OK | b 40 41 getv -> x=7 | b 60 61 cas:8=y -> nil | b 62 63 get -> x", true),
+    (
+      "a 0 1 set:x -> OK | b 40 41 getv -> x=7 | a 55 56 set:z -> OK | b 60 61 cas:7=y -> 9",
+      false
+    ),
     // The answer was under way when the node died.
     ("a 30 52 set:x -> OK | b 60 61 get -> nil", true),
   ])
@@ -286,6 +293,11 @@ enum Script {
     case "set", "set2":
       return SimCommand(slot: slot, verb: .set(Payload(Array(parts[1].utf8)), expiryMillis: nil))
     case "del": return SimCommand(slot: slot, verb: .delete)
+    case "getv": return SimCommand(slot: slot, verb: .getVersion)
+    case "cas":
+      let words = parts[1].split(separator: "=").map(String.init)
+      let value = Payload(Array(words[1].utf8))
+      return SimCommand(slot: slot, verb: .compareAndSet(version: words[0], value))
     case "watch": return SimCommand(slot: slot, verb: .watch(ticket: Int(parts[1])!))
     case "incr": return SimCommand(slot: slot, verb: .increment(Int64(parts[1])!))
     default: return SimCommand(slot: slot, verb: .get)
@@ -295,6 +307,12 @@ enum Script {
   private static func reply(_ text: String, to command: SimCommand) -> Reply {
     switch command.verb {
     case .increment, .delete: .integer(Int64(text)!)
+    case .compareAndSet: text == "nil" ? .null : .integer(Int64(text)!)
+    case .getVersion:
+      .array([
+        .bulk(Array(text.prefix { $0 != "=" }.utf8)),
+        .integer(Int64(text.drop { $0 != "=" }.dropFirst())!),
+      ])
     case .set, .watch: .status(text)
     default: text == "nil" ? .null : .bulk(Array(text.utf8))
     }

@@ -102,6 +102,7 @@ struct SimDisk: Disk, ~Copyable {
       idleDue = plan(timing.latency())
       return .recovered(database)
     } catch {
+      prefix.fail()
       stage = .failed
       return .unrecoverable(error)
     }

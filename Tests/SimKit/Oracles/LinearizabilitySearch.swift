@@ -144,7 +144,7 @@ struct LinearizabilitySearch {
     for index in trail.candidates(after: loss) {
       var next = configuration
       next.step += 1
-      next.state = trail.entries[index].state
+      next.state = states.number(of: states[trail.entries[index].state].restored)
       next.done = configuration.done & ~step.unknown | trail.entries[index].done
       next.trail = trails.number(of: trail.cut(behind: index, ending: loss))
       visit(next)

@@ -43,10 +43,19 @@ struct KeyState: Hashable {
   var value: Value?
   /// The version once some reply has named it; nil: not yet seen.
   var version: String?
+  /// A death took it back to a moment before its version was told, perhaps: a version told since may
+  /// be its own.
+  var isRestored = false
   /// When it expires, by the node's clock: not before the lower, not after the upper bound.
   var expiry: ClosedRange<Int64>?
 
   static let absent = KeyState()
+
+  /// It has a new version.
+  mutating func forgetVersion() {
+    version = nil
+    isRestored = false
+  }
 
   var text: String {
     guard let value else { return "absent" }
@@ -67,6 +76,13 @@ struct WatchState: Hashable {
 
 /// The state of a group of keys.
 struct GroupState: Hashable {
+  /// The state as a death brings it back.
+  var restored: GroupState {
+    var state = self
+    for index in keys.indices { state.keys[index].isRestored = true }
+    return state
+  }
+
   var keys: [KeyState]
   var watches: [WatchState] = []
 
@@ -207,18 +223,22 @@ enum Model {
       state.watches.append(WatchState(ticket: ticket, slot: command.slot, wasAbsent: isAbsent))
       return compare(.status("OK"), reply)
     }
-    if writes(command.verb, state.keys[command.slot]) { state.breakWatches(of: command.slot) }
+    if writes(command.verb, state.keys[command.slot], reply) {
+      state.breakWatches(of: command.slot)
+    }
     return execute(command.verb, &state.keys[command.slot], clock, reply)
   }
 
   /// Whether the key gets a new version or is removed, if the command does not fail.
-  private static func writes(_ verb: SimCommand.Verb, _ key: KeyState) -> Bool {
+  private static func writes(
+    _ verb: SimCommand.Verb, _ key: KeyState, _ reply: Reply?
+  ) -> Bool {
     switch verb {
     case .get, .getVersion, .watch, .flush: false
     case .set, .update, .increment, .append: true
     case .setIfAbsent: key.value == nil
     case .delete, .getDelete, .expire: key.value != nil
-    case .compareAndSet(let version, _): key.value != nil && key.version == version
+    case .compareAndSet(let version, _): has(version, key, reply)
     case .persist: key.value != nil && key.expiry != nil
     }
   }
@@ -260,7 +280,7 @@ enum Model {
       key = KeyState(value: longer, expiry: key.expiry)
       return compare(.integer(Int64(longer.byteCount)), reply)
     case .compareAndSet(let version, let value):
-      guard key.value != nil, key.version == version else { return compare(.null, reply) }
+      guard has(version, key, reply) else { return compare(.null, reply) }
       key = KeyState(value: value.value)
       guard let reply else { return .fits }
       guard case .integer(let fresh) = reply else { return .differs }
@@ -269,16 +289,23 @@ enum Model {
     case .expire(let millis):
       guard key.value != nil else { return compare(.integer(0), reply) }
       key.expiry = window(clock, millis)
-      key.version = nil
+      key.forgetVersion()
       return compare(.integer(1), reply)
     case .persist:
       guard key.value != nil, key.expiry != nil else { return compare(.integer(0), reply) }
       key.expiry = nil
-      key.version = nil
+      key.forgetVersion()
       return compare(.integer(1), reply)
     case .flush, .watch:
       return .differs
     }
+  }
+
+  /// Whether the key has that version; the reply says so where both may be.
+  private static func has(_ version: String, _ key: KeyState, _ reply: Reply?) -> Bool {
+    guard key.value != nil else { return false }
+    guard key.version == nil, key.isRestored else { return key.version == version }
+    return reply != .null
   }
 
   /// A reply names the version; the first to do so fixes it until the next write.
