@@ -6,6 +6,10 @@ extension World {
   /// Everybody up, no more faults: runs until nothing is left to do. Returns what is wrong then.
   public func comeToRest() {
     for node in nodes where !removed.contains(node.member) { start(node) }
+    // Who was to join, and is not in doubt, asks somebody that is there.
+    for node in nodes where outsiders.contains(node.member) && node.resource.staged.isEmpty {
+      if node.isUp, let donor = live.first { enter(node, by: donor) }
+    }
     for _ in 0..<400 {
       for node in actors { learnOfRemovals(node) }
       for node in actors { force(node) }
