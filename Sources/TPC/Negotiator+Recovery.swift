@@ -37,9 +37,18 @@ extension Negotiator {
     _ = add(entry)
   }
 
-  /// Gives no counter below `counter`: for who begins anew under an id that may have been in use.
-  /// Before `finishRecovery`.
-  public mutating func raiseCounters(to counter: UInt64) { ceiling = max(ceiling, counter) }
+  /// For who begins with nothing, to become a member by the next change of the list: counts from
+  /// where no former member of its id has got to. A mark or a horizon of one of these would
+  /// otherwise be taken for this one's. Before `finishRecovery`.
+  ///
+  /// Each agreed list has `countersPerList` counters for who becomes a member by the next one, and
+  /// nobody becomes a member of an older list: so what the clocks say does not matter.
+  public mutating func countAsNewcomer() {
+    ceiling = max(ceiling, UInt64(epoch.agreed) * Self.countersPerList)
+  }
+
+  /// How many transactions one membership can coordinate: 2^48, in 890 years at 10,000 a second.
+  public static var countersPerList: UInt64 { 1 << 48 }
 
   /// Locks what is undecided, reserves counters and begins to ask about what is in doubt. Effects
   /// about own transactions of earlier runs follow like those of this one.

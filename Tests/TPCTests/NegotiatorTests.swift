@@ -41,6 +41,35 @@ import Testing
     #expect(id.counter == 1)
   }
 
+  /// Who had the id before is counted by 1, and then by the list that it was given; removals by
+  /// force and clocks make no difference.
+  @Test(arguments: [
+    (Epoch(agreed: 1, forced: 1), Epoch(agreed: 2, forced: 1)),
+    (Epoch(agreed: 2, forced: 3), Epoch(agreed: 3, forced: 0)),
+    (Epoch(agreed: .max - 1, forced: 0), Epoch(agreed: .max, forced: 0)),
+  ])
+  func `Rule 9: a newcomer counts above all former members of its id`(
+    former: Epoch, own: Epoch
+  ) {
+    func first(_ epoch: Epoch) -> UInt64? {
+      var resource = ToyResource(member: MemberID(1), members: Self.members)
+      var effects = Effects()
+      var negotiator = Negotiator(
+        member: MemberID(1), members: Self.members, epoch: epoch, options: NegotiatorOptions(),
+        seed: 1)
+      negotiator.countAsNewcomer()
+      negotiator.finishRecovery(at: .zero, &resource, &effects)
+      negotiator.flush(stamp: .zero, at: .zero, &effects)
+      negotiator.forced(Ticket(1), at: .zero, &resource, &effects)
+      let beginning = negotiator.begin(
+        Self.work(), age: Stamp(nanos: 5), deadline: .never, at: .zero, &resource, &effects)
+      guard case .started(let id) = beginning else { return nil }
+      return id.counter
+    }
+    #expect(first(former) == UInt64(former.agreed) << 48)
+    #expect(first(own) == UInt64(own.agreed) << 48)
+  }
+
   @Test func `Rule 9: after a restart counters go on above all that were ever given`() {
     let world = World(nodeCount: 2)
     var request = WorldNode.Request()

@@ -153,8 +153,7 @@ public final class World {
 
   /// Begins a life that knows nothing but the list of `donor`.
   func enter(_ newcomer: WorldNode, by donor: WorldNode) {
-    nextStamp += 1
-    newcomer.prepareToJoin(donor, counter: nextStamp << 16)
+    newcomer.prepareToJoin(donor)
     run(newcomer) { $0.finishRecovery(at: $1, &$2, &$3) }
     force(newcomer)
   }

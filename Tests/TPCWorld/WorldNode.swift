@@ -50,13 +50,12 @@ public final class WorldNode {
 
   public var members: MemberSet { resource.members }
 
-  /// A life that begins with nothing, to join those of `donor`. Its counters are above all that
-  /// were ever given out under its id.
-  func prepareToJoin(_ donor: WorldNode, counter: UInt64) {
+  /// A life that begins with nothing, to join those of `donor`.
+  func prepareToJoin(_ donor: WorldNode) {
     resource = ToyResource(
       member: member, members: donor.members, epoch: donor.resource.epoch)
     negotiator = makeNegotiator()
-    negotiator.raiseCounters(to: counter)
+    negotiator.countAsNewcomer()
     isUp = true
     held = []
     sessions = [:]

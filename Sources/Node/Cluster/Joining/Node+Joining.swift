@@ -132,8 +132,7 @@ extension Node {
     let key = options.contact(joining.contactCount).nonceKey
     joinCluster(note, seed: Self.negotiatorSeed(of: key))
     if let cluster {
-      // Above all that a member of this id can have given out before.
-      cluster.pointee.negotiator.raiseCounters(to: stamp.nanos)
+      cluster.pointee.negotiator.countAsNewcomer()
       finishClusterRecovery(cluster)
     }
     joining.joiner?.begun(database.pointee)
