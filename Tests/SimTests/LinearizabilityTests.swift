@@ -263,11 +263,9 @@ enum Script {
     let call = Call(
       serial: history.calls.count, client: client, commands: commands,
       isTransaction: commands.count > 1, tickets: tickets, id: nil,
-      invoked: Instant(nanos: UInt64(start) * 1_000_000)
-    )
+      invoked: Instant(nanos: UInt64(start) * 1_000_000), clockMillis: start...end)
     let index = history.begin(call)
-    history.finish(
-      index, outcome, at: Instant(nanos: UInt64(end) * 1_000_000), clockMillis: start...end)
+    history.finish(index, outcome, at: Instant(nanos: UInt64(end) * 1_000_000))
   }
 
   static func instant(_ millis: UInt64) -> Instant { Instant(nanos: millis * 1_000_000) }

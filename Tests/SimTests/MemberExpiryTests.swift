@@ -23,12 +23,12 @@ import Testing
     for (index, step) in ([first] + steps).enumerated() {
       var call = Call(
         serial: index, client: 0, commands: [SimCommand(slot: 0, verb: step.verb)],
-        isTransaction: false, invoked: Script.instant(UInt64(index * 10)))
+        isTransaction: false, invoked: Script.instant(UInt64(index * 10)),
+        clockMillis: step.clocks)
       call.isAmongMembers = isAmongMembers
       let place = history.begin(call)
       history.finish(
-        place, .replied([step.reply]), at: Script.instant(UInt64(index * 10 + 1)),
-        clockMillis: step.clocks)
+        place, .replied([step.reply]), at: Script.instant(UInt64(index * 10 + 1)))
     }
     return Linearizability().check(history)
   }

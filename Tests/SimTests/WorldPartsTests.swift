@@ -32,6 +32,19 @@ import Testing
     #expect(late.upperBound == start + 5_001 + 3_600_000)
   }
 
+  @Test func `A step of the clock after its client gave a call up counts as long as the call may end`() {
+    var clock = SimClock(partsPerMillion: 0)
+    let history = History(name: "g", keyCount: 1)
+    let command = SimCommand(slot: 0, verb: .set(Payload(Array("x".utf8)), expiryMillis: 500))
+    let place = history.begin(
+      Call(serial: 0, client: 0, commands: [command], isTransaction: false, invoked: .zero))
+    history.finish(place, .unknown, at: Instant(nanos: 6_000_000_000))
+    clock.step(by: 3_600_000_000_000, at: Instant(nanos: 3_000_000_000))
+    history.setClocks(clock.bounds)
+    let start = clock.trueMillis(at: .zero)
+    #expect(history.calls[place].clockMillis == start...start + 6_001 + 3_600_000)
+  }
+
   @Test func `Replies are read however they are cut`() {
     let bytes = Array("+OK\r\n:5\r\n$3\r\na\rb\r\n*2\r\n$-1\r\n-ERR no\r\n".utf8)
     let expected: [Reply] = [

@@ -85,9 +85,13 @@ public struct Peers: ~Copyable {
     var fresh: [PeerMember] = []
     for member in members where member.id != ownID {
       var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
-      if entry.role == .leaving { entry = newcomer(member, at: now) }
+      let isGuest = guests.contains(member.id)
+      // Of another process than the one before, whose removal came with it at the latest.
+      if entry.role == .leaving || entry.role == .member && isGuest {
+        entry = newcomer(member, at: now)
+      }
       if entry.member.address != member.address { entry.member = member }
-      entry.role = guests.contains(member.id) ? .guest : .member
+      entry.role = isGuest ? .guest : .member
       if entry.role == .member { entry.isGuest = false }
       fresh.append(entry)
     }

@@ -283,6 +283,20 @@ import Testing
     #expect(!world.nodes[1].story.dropFirst(before.count).contains("+1"))
   }
 
+  @Test func theGuestOfAnIdIsNotTheMemberThatHadItBefore() {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 100)
+    // Its removal and the change that gives its id to another process are heard of at once.
+    let node = world.nodes[0]
+    #expect(world.status(of: 3, at: 0).incarnation != 0)
+    node.peers.setMembers(
+      node.options.members, guests: MemberSet([MemberID(3)]), epoch: Epoch(2),
+      at: world.moment(of: node), into: &node.effects)
+    let status = world.status(of: 3, at: 0)
+    #expect(status.state != .reachable && status.incarnation == 0 && status.role == .guest)
+    #expect(!world.send("not for who had it before", from: 0, to: 3))
+  }
+
   // MARK: Clocks
 
   @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {

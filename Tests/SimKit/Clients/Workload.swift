@@ -226,13 +226,11 @@ final class Workload {
 
   /// Notes what became of a call. An unknown one may have its effect for a while yet.
   func finish(_ call: OpenCall, _ outcome: CallOutcome) {
-    let start = call.group.history.calls[call.index].invoked
     let end = outcome == .unknown ? world.effectEnd : world.now
     if outcome == .unknown { unknownCount += 1 }
     if case .notApplied = outcome { refusedCount += 1 }
     call.group.history.finish(
-      call.index, outcome, at: end, clockMillis: world.clockBounds(from: start, to: end),
-      stream: call.attempts == 1 ? call.stream : 0)
+      call.index, outcome, at: end, stream: call.attempts == 1 ? call.stream : 0)
     call.group.openCount -= 1
     if outcome == .unknown { noteUnknown(call.group) }
     call.group.quietAfter = max(call.group.quietAfter, end)
@@ -321,6 +319,8 @@ final class Workload {
 
   private func judge(_ group: Group) {
     checkedCount += 1
+    let now = world.now
+    group.history.setClocks { world.clockBounds(from: $0, to: min($1, now)) }
     switch Linearizability().check(group.history, losses: losses(within: group.history)) {
     case .passed: break
     case .undecided: undecidedCount += 1

@@ -80,15 +80,19 @@ final class History {
     return calls.count - 1
   }
 
-  func finish(
-    _ index: Int, _ outcome: CallOutcome, at instant: Instant, clockMillis: ClosedRange<Int64>,
-    stream: Int = 0
-  ) {
+  func finish(_ index: Int, _ outcome: CallOutcome, at instant: Instant, stream: Int = 0) {
     invariant(calls[index].ended == .never, "a call ends once")
     calls[index].outcome = outcome
     calls[index].ended = instant
-    calls[index].clockMillis = clockMillis
     calls[index].stream = stream
+  }
+
+  /// Sets what the clocks showed during each call. When all have ended: one that its client gave up
+  /// ends later, and clocks may step until then.
+  func setClocks(_ bounds: (_ start: Instant, _ end: Instant) -> ClosedRange<Int64>) {
+    for index in calls.indices {
+      calls[index].clockMillis = bounds(calls[index].invoked, calls[index].ended)
+    }
   }
 
   var hasOpenCalls: Bool { calls.contains { $0.ended == .never } }

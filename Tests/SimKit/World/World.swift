@@ -184,7 +184,7 @@ final class World: Scheduler {
 
   /// The bounds between which the nodes' hybrid clocks have judged: members take over each other's.
   func clockBounds(from start: Instant, to end: Instant) -> ClosedRange<Int64> {
-    let all = nodes.map { $0.clock.bounds(from: start, to: end) }
+    let all = (nodes + formerNodes).map { $0.clock.bounds(from: start, to: end) }
     return all.map(\.lowerBound).min()!...all.map(\.upperBound).max()!
   }
 
