@@ -32,7 +32,7 @@ import Testing
     #expect(late.upperBound == start + 5_001 + 3_600_000)
   }
 
-  @Test func `A step of the clock after its client gave a call up counts as long as the call may end`() {
+  @Test func `Steps of the clock count until a call given up can have ended`() {
     var clock = SimClock(partsPerMillion: 0)
     let history = History(name: "g", keyCount: 1)
     let command = SimCommand(slot: 0, verb: .set(Payload(Array("x".utf8)), expiryMillis: 500))
