@@ -5,7 +5,7 @@ import Store
 // The log, checkpoints and what the disk reports.
 extension Host where Link: ~Copyable, Medium: ~Copyable {
   mutating func takeDiskEvents(at now: Moment) {
-    while let event = disk.poll() {
+    while disk.hasNews, let event = disk.poll() {
       switch consume event {
       case .recovering(let done, let of): showProgress(done, of)
       case .recovered(let database): startServing(database, at: now)

@@ -65,6 +65,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var lazySince = Instant.zero
   /// This node is a member of a cluster.
   let isMember: Bool
+  /// Finds out what names of members mean; nil: there are none.
+  let resolver: (any NameResolver)?
   /// The list of members has changed with this record.
   var listMark: Mark?
   /// This node is no member any more, since then.
@@ -102,6 +104,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     self.disk = disk
     policy = options.checkpoints
     isMember = options.cluster != nil
+    resolver = options.cluster?.resolver
     node = Node(
       options: options, seed: seed, passwords: passwords,
       at: Moment(instant: .zero, wallNanos: 0))

@@ -110,6 +110,9 @@ public protocol Disk: ~Copyable {
   mutating func recover()
   /// Hands a group over. Only when `isIdle`.
   mutating func start(_ group: consuming DiskGroup)
+  /// False: `poll` has nothing now. Asked each turn: an answer that says so costs more, as an event
+  /// may be large.
+  var hasNews: Bool { get }
   /// The next event, or nil. The loop is woken when there is one.
   mutating func poll() -> DiskEvent?
   /// Waits for the group in flight, closes the log cleanly (so that damage to any of it is told
@@ -120,4 +123,6 @@ public protocol Disk: ~Copyable {
 extension Disk where Self: ~Copyable {
   /// Nothing, for a disk that does not say.
   public var recoverySummary: RecoverySummary { RecoverySummary() }
+  /// Maybe, for a disk that costs nothing to ask.
+  public var hasNews: Bool { true }
 }

@@ -80,17 +80,19 @@ struct Outbox {
     let index = Int(member.number) - 1
     if isGated {
       gatedMembers.insert(member)
-      append(kind, id, attempt, byteCount, &gated[index], rest)
+      Self.append(kind, id, attempt, byteCount, byteCountMax, &gated[index], rest)
     } else {
       freeMembers.insert(member)
       if !patient { urgentMembers.insert(member) }
-      append(kind, id, attempt, byteCount, &free[index], rest)
+      Self.append(kind, id, attempt, byteCount, byteCountMax, &free[index], rest)
     }
   }
 
-  private func append(
+  /// Static: it would be given a copy of the outbox, and the box that it changes then be one of a
+  /// copy of all.
+  private static func append(
     _ kind: Message.Kind, _ id: TransactionID, _ attempt: Attempt, _ byteCount: Int,
-    _ box: inout Box, _ rest: (inout [UInt8]) -> Void
+    _ byteCountMax: Int, _ box: inout Box, _ rest: (inout [UInt8]) -> Void
   ) {
     let begun = box.bytes.count - box.lastCut
     if begun > 0, begun + byteCount + 64 > byteCountMax {

@@ -71,6 +71,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
         onlyCalled: state.pending == nil ? node.joining.welcome?.donor : nil,
         epoch: state.saidEpoch, at: now, into: &peerEffects)
       carryOutPeerEffects(at: now)
+      if let donor = node.joining.donor, node.guest != donor.member { dismissGuest(at: now) }
       node.noteConfirmations(cluster)
     }
     if state.isRemoved, removedSince == nil { removedSince = now.instant }
@@ -101,8 +102,11 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// Sends the replies to commands of earlier turns: before their sessions go on.
   mutating func sendLateReplies(at now: Moment) {
     guard let cluster = node.cluster else { return }
-    defer { node.resumeReleased(cluster) }
-    guard !cluster.pointee.late.isEmpty else { return }
+    if !cluster.pointee.late.isEmpty { sendLateReplies(cluster, at: now) }
+    node.resumeReleased(cluster)
+  }
+
+  private mutating func sendLateReplies(_ cluster: ClusterPointer, at now: Moment) {
     for (id, count, tellsChange) in cluster.pointee.late {
       let bytes = UnsafeRawBufferPointer(rebasing: cluster.pointee.lateBytes.bytes[0..<count])
       node.counters.outputBytes &+= UInt64(count)

@@ -151,12 +151,12 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   private static var donorTicket: UInt64 { 0 }
 
   private func asks(_ ticket: UInt64, _ host: String, _ port: UInt16) -> Bool {
-    node.options.cluster?.resolver?.start(ticket: ticket, host: host, port: port) ?? false
+    resolver?.start(ticket: ticket, host: host, port: port) ?? false
   }
 
   /// Takes what names of members mean.
   mutating func takeNames(at now: Moment) {
-    guard let resolver = node.options.cluster?.resolver else { return }
+    guard let resolver else { return }
     while let (ticket, endpoints, problem) = resolver.poll() {
       if ticket == Self.donorTicket {
         node.joining.call?.resolved(

@@ -140,6 +140,9 @@ struct PeerHello: Hashable {
   /// Of who wants to join: where it will be reached.
   var joinerAddress: String?
 
+  /// Of a guest: where it is reached. Another process may have been given its id.
+  var guestAddress: String?
+
   /// The longest such address: with it a hello is within its bounds.
   static var addressByteCountMax: Int { 160 }
 
@@ -176,10 +179,10 @@ struct PeerHello: Hashable {
     stamp = Stamp(nanos: little(bytes, at: 32))
     nonce = PeerNonce(first: little(bytes, at: 40), last: little(bytes, at: 48))
     answered = PeerNonce(first: little(bytes, at: 56), last: little(bytes, at: 64))
-    guard bytes[3] & 2 != 0 else { return }
+    guard bytes[3] & 6 != 0 else { return }
     guard let address = Self.address(UnsafeRawBufferPointer(rebasing: bytes[Self.byteCount...]))
     else { return nil }
-    joinerAddress = address
+    if bytes[3] & 2 != 0 { joinerAddress = address } else { guestAddress = address }
   }
 
   private static func address(_ bytes: UnsafeRawBufferPointer) -> String? {
@@ -195,7 +198,8 @@ struct PeerHello: Hashable {
     buffer.append(PeerMessageKind.hello.rawValue)
     buffer.append(versions.upperBound)
     buffer.append(versions.lowerBound)
-    buffer.append((hasSecret ? 1 : 0) | (joinerAddress == nil ? 0 : 2) as UInt8)
+    let kind: UInt8 = joinerAddress != nil ? 2 : guestAddress != nil ? 4 : 0
+    buffer.append((hasSecret ? 1 : 0) | kind)
     buffer.append(little: sender.number)
     buffer.append(little: receiver.number)
     for word in [clusterID, UInt64(epoch.number), incarnation, stamp.nanos] {
@@ -204,9 +208,9 @@ struct PeerHello: Hashable {
     for word in [nonce.first, nonce.last, answered.first, answered.last] {
       buffer.append(little: word)
     }
-    guard let joinerAddress else { return }
-    buffer.append(UInt8(joinerAddress.utf8.count))
-    buffer.append(string: joinerAddress)
+    guard let address = joinerAddress ?? guestAddress else { return }
+    buffer.append(UInt8(address.utf8.count))
+    buffer.append(string: address)
   }
 }
 

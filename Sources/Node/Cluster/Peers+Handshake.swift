@@ -217,10 +217,12 @@ extension Peers {
   }
 
   private mutating func makeHello(to member: MemberID, answering nonce: PeerNonce) -> PeerHello {
-    PeerHello(
+    var hello = PeerHello(
       versions: options.versions, hasSecret: options.authenticator != nil,
       sender: ownID, receiver: member, clusterID: clusterID, epoch: epoch,
       incarnation: incarnation, stamp: stamp, nonce: nextNonce(), answered: nonce)
+    if epoch == Epoch(0) { hello.guestAddress = guestAddress }
+    return hello
   }
 
   private func code(by role: PeerProof.Role, _ index: Int) -> [UInt8] {
@@ -241,10 +243,17 @@ extension Peers {
   private func objection(to hello: PeerHello) -> PeerRefusal? {
     if hello.clusterID != clusterID { return .otherCluster }
     if hello.sender == ownID { return .sameMember }
-    if index(of: hello.sender) == nil { return .unknownMember }
+    guard let other = index(of: hello.sender), isThere(hello, other) else { return .unknownMember }
     if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
     if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
     return nil
+  }
+
+  /// Whether a guest is the one that is known here. Two that asked two members may have been given
+  /// one id, and only one of them is the other members' guest.
+  private func isThere(_ hello: PeerHello, _ other: Int) -> Bool {
+    hello.guestAddress == nil
+      || hello.guestAddress == Self.spelling(of: others[other].member.address)
   }
 
   /// What stands against being called by who sent a hello. One with a higher id asks whether it is

@@ -38,6 +38,8 @@ public struct Peers: ~Copyable {
   private var nonceCount: UInt64 = 0
   private var isStarted = false
   let firstMembers: [Member]
+  /// Where this process is reached, as long as it is a guest; nil: it never was one.
+  let guestAddress: String?
 
   /// Links that others opened and have not proven; above it the oldest gives way.
   public static var strangerCountMax: Int { 32 }
@@ -46,10 +48,11 @@ public struct Peers: ~Copyable {
   /// Messages taken on a link before it is proven.
   static var strangerMessageCountMax: Int { 64 }
 
-  /// The peers of the member that the options name, or of one whose directory says more. Nothing
-  /// happens before `start`.
+  /// The peers of the member that the options name, or of one whose directory says more; with an
+  /// address, of a guest that is reached there. Nothing happens before `start`.
   public init(
-    _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil
+    _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil,
+    at guestAddress: String? = nil
   ) {
     guard let ownID = ownID ?? options.ownID else { invariantFailed("a member has an id") }
     self.options = options
@@ -58,6 +61,7 @@ public struct Peers: ~Copyable {
     firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
     let isJoining = membership.map { $0.list.entry(of: ownID) == nil } ?? false
     epoch = isJoining ? Epoch(0) : membership?.epoch ?? Epoch(1)
+    self.guestAddress = guestAddress.map(Self.spelling)
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
   }

@@ -17,6 +17,8 @@ final class DiskMailbox: @unchecked Sendable {
   private var stop: Bool?
 
   // To the loop.
+  /// How much there is for it, at most.
+  private var newsCount = 0
   private var progress: (done: UInt64, of: UInt64)?
   private var recovered: Database?
   private var found = RecoverySummary()
@@ -66,10 +68,18 @@ final class DiskMailbox: @unchecked Sendable {
     pthread_cond_signal(arrival)
   }
 
+  /// False: there is no event.
+  var hasNews: Bool {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return newsCount > 0
+  }
+
   /// The next event, or nil. A failure comes after all else.
   func receive() -> DiskEvent? {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }
+    if newsCount > 0 { newsCount -= 1 }
     if let (done, total) = progress {
       progress = nil
       return .recovering(done: done, of: total)
@@ -79,6 +89,7 @@ final class DiskMailbox: @unchecked Sendable {
     if let done = finished.take() { return done.event() }
     if let noSpace = room.take() { return .room(noSpace: noSpace) }
     if let fault = failed.take() { return .failed(fault) }
+    newsCount = 0
     return nil
   }
 
@@ -135,6 +146,7 @@ final class DiskMailbox: @unchecked Sendable {
     pthread_mutex_lock(mutex)
     found = summary
     recovered = consume database
+    newsCount += 1
     pthread_mutex_unlock(mutex)
     wake()
   }
@@ -142,6 +154,7 @@ final class DiskMailbox: @unchecked Sendable {
   func post(_ done: consuming FinishedGroup) {
     pthread_mutex_lock(mutex)
     finished = consume done
+    newsCount += 1
     pthread_mutex_unlock(mutex)
     wake()
   }
@@ -149,6 +162,7 @@ final class DiskMailbox: @unchecked Sendable {
   private func post(_ body: () -> Void) {
     pthread_mutex_lock(mutex)
     body()
+    newsCount += 1
     pthread_mutex_unlock(mutex)
     wake()
   }

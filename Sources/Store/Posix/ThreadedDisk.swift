@@ -52,6 +52,9 @@ public struct ThreadedDisk: Disk, ~Copyable {
     mailbox.send(group)
   }
 
+  /// False: `poll` has nothing now.
+  public var hasNews: Bool { mailbox.hasNews }
+
   /// The next event, or nil.
   public mutating func poll() -> DiskEvent? {
     guard let event = mailbox.receive() else { return nil }

@@ -188,14 +188,16 @@ struct JoinCallTests {
     #expect(world.joinerLog.contains { $0.contains("members are on loopback addresses only") })
   }
 
-  @Test func aHelloKeepsItsAddress() throws {
+  @Test(arguments: [false, true])
+  func aHelloKeepsItsAddress(ofGuest isGuest: Bool) throws {
     let hello = PeerHello(
       versions: 1...1, hasSecret: true, sender: MemberID(0), receiver: MemberID(0), clusterID: 0,
       epoch: Epoch(0), incarnation: 0, stamp: .zero, nonce: PeerNonce(first: 1, last: 2),
       answered: PeerNonce())
     for count in [0, 1, PeerHello.addressByteCountMax, PeerHello.addressByteCountMax + 1] {
       var hello = hello
-      hello.joinerAddress = String(repeating: "a", count: count)
+      let address = String(repeating: "a", count: count)
+      if isGuest { hello.guestAddress = address } else { hello.joinerAddress = address }
       var buffer = ByteBuffer()
       hello.append(to: &buffer)
       let again = PeerHello(buffer.bytes)

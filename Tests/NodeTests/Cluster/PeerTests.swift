@@ -297,6 +297,26 @@ import Testing
     #expect(!world.send("not for who had it before", from: 0, to: 3))
   }
 
+  @Test(arguments: [("M1:7000", true), ("m9:7000", false)])
+  func aGuestIsNotTakenForAnotherOneOfItsID(address: String, isTaken: Bool) {
+    let world = PeerWorld(count: 3)
+    world.kill(0)
+    // A change that makes m1:7000 member 1 is in doubt.
+    for node in world.nodes.dropFirst() {
+      node.peers.setMembers(
+        node.options.members, guests: MemberSet([MemberID(1)]), epoch: Epoch(2),
+        at: world.moment(of: node), into: &node.effects)
+    }
+    world.restart(0, peerOptions(1, of: 3, run: 2), guestAt: address)
+    world.run(millis: 1_000)
+    for index in [1, 2] {
+      #expect((world.status(of: 1, at: index).state == .reachable) == isTaken)
+      #expect(world.nodes[index].log.contains { $0.contains("is not that of a member") } != isTaken)
+    }
+    // Who is refused hears of it, and asks anew.
+    #expect(world.nodes[0].story.contains("disowned by 2") != isTaken)
+  }
+
   // MARK: Clocks
 
   @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {

@@ -56,9 +56,18 @@ final class PeerWorld {
     var delivered: [String] = []
     var inbox: [Item] = []
 
-    init(_ options: ClusterOptions) {
+    init(_ options: ClusterOptions, guestAt address: String? = nil) {
       self.options = options
-      peers = Peers(options)
+      guard let address else {
+        peers = Peers(options)
+        return
+      }
+      let others = options.members.filter { $0.id != options.ownID }
+      let text = others.map { "\($0.id)=\($0.address)" }.joined(separator: ",")
+      guard let list = try? MemberList(text) else { invariantFailed("\(text) is a list") }
+      peers = Peers(
+        options, as: options.ownID,
+        of: Membership(clusterID: options.clusterID, list: list), at: address)
     }
   }
 
@@ -97,7 +106,7 @@ final class PeerWorld {
   private var linkCount: UInt64 = 0
 
   init(_ options: [ClusterOptions], seed: UInt64 = 1) {
-    nodes = options.map(Node.init)
+    nodes = options.map { Node($0) }
     chance = Random(seed: seed)
     for index in nodes.indices { start(index) }
   }
@@ -135,8 +144,8 @@ final class PeerWorld {
   }
 
   /// A new run of a member that was killed.
-  func restart(_ index: Int, _ options: ClusterOptions) {
-    let node = Node(options)
+  func restart(_ index: Int, _ options: ClusterOptions, guestAt address: String? = nil) {
+    let node = Node(options, guestAt: address)
     node.story = nodes[index].story
     nodes[index] = node
     start(index)

@@ -6,7 +6,9 @@ import TPC
 // The links and turns of a join. A node alone never comes here.
 extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// True for the link of the first contact.
-  func isContact(_ id: LinkID) -> Bool { node.joining.call?.holds(id) ?? false }
+  func isContact(_ id: LinkID) -> Bool {
+    node.joining.isJoining && node.joining.call?.holds(id) ?? false
+  }
 
   mutating func contactOpened(_ id: LinkID, at now: Moment) {
     node.joining.call?.opened(id, at: now.instant, into: &peerEffects)
@@ -49,7 +51,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let database = node.database else { return }
     if node.joining.asksAgain { node.askToJoin() }
     leavePeersIfAsked(at: now)
-    if let call = node.joining.call, call.deadline <= now.instant {
+    if node.joining.isJoining, let call = node.joining.call, call.deadline <= now.instant {
       node.joining.call?.wake(at: now.instant, into: &peerEffects)
       carryOutPeerEffects(at: now)
     }
@@ -74,7 +76,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.peers = nil
   }
 
-  private mutating func dismissGuest(at now: Moment) {
+  mutating func dismissGuest(at now: Moment) {
     node.joining.dismissAt = .never
     node.endDonation()
     node.peers?.dismissGuest(at: now, into: &peerEffects)
@@ -108,7 +110,9 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   var copyDeadline: Instant {
     let now = node.now.instant
     var earliest = min(node.joining.giveUpAt, node.joining.dismissAt)
-    if let call = node.joining.call { earliest = min(earliest, call.deadline) }
+    if node.joining.isJoining, let call = node.joining.call {
+      earliest = min(earliest, call.deadline)
+    }
     if let donor = node.joining.donor, let database = node.database {
       earliest = min(earliest, donor.deadline(at: now, noteCount: database.pointee.noteCount))
     }

@@ -40,7 +40,9 @@ extension Node {
       return (nil, ())
     }
     // It has voted: the others know whether it is a member.
-    peers = Peers(options, as: unfinished.ownID, of: unfinished.membership)
+    peers = Peers(
+      options, as: unfinished.ownID, of: unfinished.membership,
+      at: change.proposed.change.guest?.text)
     joinCluster(unfinished, seed: Self.negotiatorSeed(of: options.nonceKey))
     cluster?.pointee.state.recover(change)
     return (nil, ())
@@ -94,7 +96,7 @@ extension Node {
     joining.giveUpAt = now.instant + Joining.donorPatience
     peers = Peers(
       options.contact(joining.contactCount), as: welcome.id,
-      of: Membership(clusterID: welcome.clusterID, list: list))
+      of: Membership(clusterID: welcome.clusterID, list: list), at: target.address)
     peers?.start(at: now)
   }
 
