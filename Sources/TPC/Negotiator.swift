@@ -153,8 +153,10 @@ public struct Negotiator: ~Copyable {
       }
       take(item, header, at: now, &resource, &effects)
     }
-    // The mark of who is not a member yet may be that of its former life's transactions.
-    if isMember { hear(mark: header.lowWater, of: sender, at: now, &resource, &effects) }
+    // That of another epoch may be of an earlier life under the sender's id; it is said again.
+    if isMember, header.epoch == epoch {
+      hear(mark: header.lowWater, of: sender, at: now, &resource, &effects)
+    }
     settle(at: now, &resource, &effects)
   }
 

@@ -149,6 +149,27 @@ import Testing
     #expect(world.begin(request, at: world.node(1)) == .conflict)
   }
 
+  /// One of another epoch may be that of an earlier process under the id.
+  @Test func `Rule 7: a mark is heard in messages of the same epoch only`() {
+    func isHeard(in epoch: UInt32) -> Bool {
+      var resource = ToyResource(member: MemberID(1), members: Self.members)
+      var effects = Effects()
+      var options = NegotiatorOptions()
+      options.forgetStep = 1
+      var negotiator = Negotiator(
+        member: MemberID(1), members: Self.members, epoch: Epoch(2), options: options, seed: 1)
+      negotiator.finishRecovery(at: .zero, &resource, &effects)
+      let before = resource.notes
+      var message = ByteBuffer()
+      for byte in [1, 0, 2, 0] as [UInt8] { message.append(byte) }
+      message.append(little: epoch)
+      for word in [5, 100] as [UInt64] { message.append(little: word) }
+      negotiator.receive(message.bytes, from: MemberID(2), at: .zero, &resource, &effects)
+      return resource.notes != before
+    }
+    #expect((1...3).map(isHeard) == [false, true, false])
+  }
+
   @Test func `Rule 7: with nothing open and the marks heard, nothing is remembered`() {
     let world = World(nodeCount: 3)
     var request = WorldNode.Request()
