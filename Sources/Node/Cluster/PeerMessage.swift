@@ -12,7 +12,8 @@ import TPC
 ///  1  u8   newest version spoken               1  u8   version agreed on
 ///  2  u8   oldest version spoken               2  u16  sender
 ///  3  u8   flags: bit 0, a secret is set;      4  u64  session: the two nonces' first words, xored
-///          bit 1, from who wants to join
+///          bit 1, from who wants to join;
+///          bit 2, from a guest
 ///  4  u16  sender                              12 the rest
 ///  6  u16  receiver
 ///  8  u64  cluster id                         proof (2), welcome (3)
@@ -22,8 +23,8 @@ import TPC
 /// 40  16   nonce                              ping (5), pong (6)
 /// 56  16   nonce of the caller that is         12 u64 the pinger's monotonic time
 ///          answered; zeroes from a caller      20 u64 the sender's Unix time in nanoseconds
-/// 72  of who wants to join: u8 length, then    28 u64 epoch
-///      the address where it will be reached   refusal (7): session 0 or that of the link
+/// 72  of both: u8 length, then the address     28 u64 epoch
+///      where it is or will be reached         refusal (7): session 0 or that of the link
 ///     (later versions may add bytes,           12 u8 reason
 ///      256 in all at most)                    copy (9)
 ///                                              12 a `CopyMessage`

@@ -243,17 +243,18 @@ extension Peers {
   private func objection(to hello: PeerHello) -> PeerRefusal? {
     if hello.clusterID != clusterID { return .otherCluster }
     if hello.sender == ownID { return .sameMember }
-    guard let other = index(of: hello.sender), isThere(hello, other) else { return .unknownMember }
+    guard let other = index(of: hello.sender) else { return .unknownMember }
+    if others[other].role == .guest, isElsewhere(hello, other) { return .unknownMember }
     if options.authenticator != nil, !hello.hasSecret { return .secretMissing }
     if options.authenticator == nil, hello.hasSecret { return .secretUnexpected }
     return nil
   }
 
-  /// Whether a guest is the one that is known here. Two that asked two members may have been given
-  /// one id, and only one of them is the other members' guest.
-  private func isThere(_ hello: PeerHello, _ other: Int) -> Bool {
-    hello.guestAddress == nil
-      || hello.guestAddress == Self.spelling(of: others[other].member.address)
+  /// Whether a guest is another process than the one that is known here. Two that asked two members
+  /// may have been given one id, and who has voted keeps its own until it hears what came of it.
+  private func isElsewhere(_ hello: PeerHello, _ other: Int) -> Bool {
+    guard let address = hello.guestAddress else { return false }
+    return address != Self.spelling(of: others[other].member.address)
   }
 
   /// What stands against being called by who sent a hello. One with a higher id asks whether it is
@@ -267,9 +268,11 @@ extension Peers {
   /// Whether the id of who sent a hello is another one's by now, whose link it must not get: a
   /// member never says a lower epoch than before. It is told the list and nothing else.
   private func isOutdated(_ hello: PeerHello) -> Bool {
-    guard let other = index(of: hello.sender), others[other].role != .leaving,
-      let known = others[other].greeting, known.incarnation != hello.incarnation
-    else { return false }
+    guard let other = index(of: hello.sender), others[other].role != .leaving else { return false }
+    if others[other].role == .member, isElsewhere(hello, other) { return true }
+    guard let known = others[other].greeting, known.incarnation != hello.incarnation else {
+      return false
+    }
     return hello.epoch < known.epoch
   }
 

@@ -59,8 +59,7 @@ public struct Peers: ~Copyable {
     self.ownID = ownID
     clusterID = membership?.clusterID ?? options.clusterID
     firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
-    let isJoining = membership.map { $0.list.entry(of: ownID) == nil } ?? false
-    epoch = isJoining ? Epoch(0) : membership?.epoch ?? Epoch(1)
+    epoch = guestAddress != nil ? Epoch(0) : membership?.epoch ?? Epoch(1)
     self.guestAddress = guestAddress.map(Self.spelling)
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
@@ -88,10 +87,10 @@ public struct Peers: ~Copyable {
     dismissGuest(unlessIn: members, at: now, into: &effects)
     var fresh: [PeerMember] = []
     for member in members where member.id != ownID {
-      var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
       let isGuest = guests.contains(member.id)
-      // Of another process than the one before, whose removal came with it at the latest.
-      if entry.role == .leaving || entry.role == .member && isGuest {
+      var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
+      if isAnother(member, isGuest: isGuest, than: entry) {
+        if let index = session(of: entry.link) { end(index, at: now, into: &effects) }
         entry = newcomer(member, at: now)
       }
       if entry.member.address != member.address { entry.member = member }
@@ -118,6 +117,16 @@ public struct Peers: ~Copyable {
       ping(other, index, at: now, into: &effects)
     }
     closeStrangers(at: now, into: &effects)
+  }
+
+  /// Whether a member or guest of the list is another process than who had its id before, whose
+  /// removal came with the list at the latest.
+  private func isAnother(_ member: Member, isGuest: Bool, than former: PeerMember) -> Bool {
+    switch former.role {
+    case .leaving: true
+    case .member: isGuest
+    case .guest: former.member.address != member.address
+    }
   }
 
   /// Ends links with who is no longer known.

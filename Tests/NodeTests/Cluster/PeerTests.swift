@@ -317,6 +317,25 @@ import Testing
     #expect(world.nodes[0].story.contains("disowned by 2") != isTaken)
   }
 
+  /// It has voted, and asks what came of it, when its id is nobody's any more, or another one's.
+  @Test(arguments: [nil, "m9:7000"])
+  func aGuestThatComesBackTooLateIsHeardOrToldTheList(owner: String?) {
+    let world = PeerWorld(count: 3)
+    world.kill(0)
+    for node in world.nodes.dropFirst() {
+      var members = node.options.members.filter { $0.id != MemberID(1) }
+      if let owner { members.append(Member(id: MemberID(1), address: owner, endpoint: nil)) }
+      node.peers.setMembers(
+        members, epoch: Epoch(2), at: world.moment(of: node), into: &node.effects)
+    }
+    world.run(millis: 30_000)
+    let before = world.nodes[1].story.count
+    world.restart(0, peerOptions(1, of: 3, run: 2), guestAt: "m1:7000")
+    world.run(millis: 3_000)
+    #expect(world.nodes[1].story.dropFirst(before).contains("+1") == (owner == nil))
+    #expect(world.nodes[0].delivered.contains("2: a list") == (owner != nil))
+  }
+
   // MARK: Clocks
 
   @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {

@@ -70,6 +70,9 @@ final class LogPrefix {
   /// The machine lost power. Answers since when nothing need be there.
   func losePower() -> Instant { lose(to: durable) }
 
+  /// The disk was never given anything.
+  var isEmpty: Bool { handed == .zero }
+
   /// The node stopped as asked: everything is there.
   func close() { floor = min(floor ?? handed, handed) }
 

@@ -26,6 +26,9 @@ final class SimNode {
   /// The wall clock of its machine.
   var clock: SimClock
 
+  /// When another node took its place.
+  var replacedAt = Instant.never
+
   private(set) var port: SimPort?
   private(set) var process: (any SimProcess)?
   private var timing: SimDiskTiming?
@@ -319,7 +322,11 @@ final class SimNode {
     case .diskFailed:
       world.noteLoss(since: logPrefix.loseProcess())
       faultStopCount += 1
-      if directory.failureCount == 0 { world.fail("recovery", "stopped with no fault: \(reason)") }
+      // On a full disk a new directory cannot be begun.
+      let isBegun = directory.fullCount == 0 || !logPrefix.isEmpty
+      if directory.failureCount == 0, isBegun {
+        world.fail("recovery", "stopped with no fault: \(reason)")
+      }
     case .damaged, .other: return world.fail("recovery", "cannot go on: \(reason)")
     }
     if !part.isInPlay { world.noteEnd(of: self, kind, reason) }

@@ -75,6 +75,7 @@ final class World: Scheduler {
   /// Puts a process that joins, with an empty directory, in the place of a node that is not in play.
   func install(at index: Int, as id: MemberID?, seed: UInt64) {
     invariant(!nodes[index].part.isInPlay, "a machine has one process")
+    nodes[index].replacedAt = now
     formerNodes.append(nodes[index])
     mesh?.installed(at: index)
     nodes[index] = SimNode(
@@ -184,8 +185,12 @@ final class World: Scheduler {
 
   /// The bounds between which the nodes' hybrid clocks have judged: members take over each other's.
   func clockBounds(from start: Instant, to end: Instant) -> ClosedRange<Int64> {
-    let all = (nodes + formerNodes).map { $0.clock.bounds(from: start, to: end) }
-    return all.map(\.lowerBound).min()!...all.map(\.upperBound).max()!
+    let all = nodes + formerNodes
+    let present = all.filter { $0.replacedAt >= start }
+    let least = present.map { $0.clock.bounds(from: start, to: end).lowerBound }.min()
+    let greatest = all.map { $0.clock.bounds(from: start, to: end).upperBound }.max()
+    guard let least, let greatest else { invariantFailed("a world has nodes") }
+    return least...greatest
   }
 
   private var ending: Instant { .zero + .seconds(UInt64(swarm.safetySeconds)) }

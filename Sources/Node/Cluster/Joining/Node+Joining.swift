@@ -42,7 +42,7 @@ extension Node {
     // It has voted: the others know whether it is a member.
     peers = Peers(
       options, as: unfinished.ownID, of: unfinished.membership,
-      at: change.proposed.change.guest?.text)
+      at: change.proposed.change.guest?.text ?? options.joining?.address)
     joinCluster(unfinished, seed: Self.negotiatorSeed(of: options.nonceKey))
     cluster?.pointee.state.recover(change)
     return (nil, ())
