@@ -13,7 +13,8 @@ import TPC
 ///  2  u8   oldest version spoken               2  u16  sender
 ///  3  u8   flags: bit 0, a secret is set;      4  u64  session: the two nonces' first words, xored
 ///          bit 1, from who wants to join;
-///          bit 2, from a guest
+///          bit 2, from a guest, bit 3,
+///          that has voted
 ///  4  u16  sender                              12 the rest
 ///  6  u16  receiver
 ///  8  u64  cluster id                         proof (2), welcome (3)
@@ -143,6 +144,8 @@ struct PeerHello: Hashable {
 
   /// Of a guest: where it is reached. Another process may have been given its id.
   var guestAddress: String?
+  /// Of a guest: it has voted for the change that makes it a member, and must hear what came of it.
+  var hasVoted = false
 
   /// The longest such address: with it a hello is within its bounds.
   static var addressByteCountMax: Int { 160 }
@@ -184,6 +187,7 @@ struct PeerHello: Hashable {
     guard let address = Self.address(UnsafeRawBufferPointer(rebasing: bytes[Self.byteCount...]))
     else { return nil }
     if bytes[3] & 2 != 0 { joinerAddress = address } else { guestAddress = address }
+    hasVoted = bytes[3] & 8 != 0
   }
 
   private static func address(_ bytes: UnsafeRawBufferPointer) -> String? {
@@ -200,7 +204,7 @@ struct PeerHello: Hashable {
     buffer.append(versions.upperBound)
     buffer.append(versions.lowerBound)
     let kind: UInt8 = joinerAddress != nil ? 2 : guestAddress != nil ? 4 : 0
-    buffer.append((hasSecret ? 1 : 0) | kind)
+    buffer.append((hasSecret ? 1 : 0) | kind | (hasVoted ? 8 : 0))
     buffer.append(little: sender.number)
     buffer.append(little: receiver.number)
     for word in [clusterID, UInt64(epoch.number), incarnation, stamp.nanos] {

@@ -98,12 +98,13 @@ extension Peers {
   }
 
   /// Who was a member before, and does not know that it is none any more, is heard once more: to
-  /// be told.
+  /// be told. So is a guest that has voted; another one has but to ask anew.
   private mutating func welcomeFormer(
     _ hello: PeerHello, _ endpoint: Endpoint, at now: Moment
   ) {
     guard index(of: hello.sender) == nil, hello.sender.isValid, hello.sender != ownID,
-      hello.epoch < epoch
+      hello.epoch < epoch || hello.epoch.agreed < epoch.agreed,
+      hello.guestAddress == nil || hello.hasVoted
     else { return }
     var former = PeerMember(
       Member(id: hello.sender, address: endpoint.description, endpoint: endpoint),
@@ -221,7 +222,10 @@ extension Peers {
       versions: options.versions, hasSecret: options.authenticator != nil,
       sender: ownID, receiver: member, clusterID: clusterID, epoch: epoch,
       incarnation: incarnation, stamp: stamp, nonce: nextNonce(), answered: nonce)
-    if epoch == Epoch(0) { hello.guestAddress = guestAddress }
+    if epoch == Epoch(0) {
+      hello.guestAddress = guestAddress
+      hello.hasVoted = onlyCalled == nil
+    }
     return hello
   }
 
@@ -270,6 +274,8 @@ extension Peers {
   private func isOutdated(_ hello: PeerHello) -> Bool {
     guard let other = index(of: hello.sender), others[other].role != .leaving else { return false }
     if others[other].role == .member, isElsewhere(hello, other) { return true }
+    // A guest says so, or is a member by a list that is not known here yet.
+    if others[other].role == .guest, hello.guestAddress == nil, hello.epoch <= epoch { return true }
     guard let known = others[other].greeting, known.incarnation != hello.incarnation else {
       return false
     }

@@ -49,10 +49,11 @@ public struct Peers: ~Copyable {
   static var strangerMessageCountMax: Int { 64 }
 
   /// The peers of the member that the options name, or of one whose directory says more; with an
-  /// address, of a guest that is reached there. Nothing happens before `start`.
+  /// address, of a guest that is reached there, and calls only its donor until it has voted. Nothing
+  /// happens before `start`.
   public init(
     _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil,
-    at guestAddress: String? = nil
+    at guestAddress: String? = nil, onlyCalled: MemberID? = nil
   ) {
     guard let ownID = ownID ?? options.ownID else { invariantFailed("a member has an id") }
     self.options = options
@@ -61,6 +62,7 @@ public struct Peers: ~Copyable {
     firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
     epoch = guestAddress != nil ? Epoch(0) : membership?.epoch ?? Epoch(1)
     self.guestAddress = guestAddress.map(Self.spelling)
+    self.onlyCalled = onlyCalled
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
   }
@@ -88,10 +90,13 @@ public struct Peers: ~Copyable {
     var fresh: [PeerMember] = []
     for member in members where member.id != ownID {
       let isGuest = guests.contains(member.id)
-      var entry = index(of: member.id).map { others[$0] } ?? newcomer(member, at: now)
-      if isAnother(member, isGuest: isGuest, than: entry) {
-        if let index = session(of: entry.link) { end(index, at: now, into: &effects) }
+      var entry: PeerMember
+      if let known = index(of: member.id), !isAnother(member, isGuest: isGuest, than: others[known])
+      {
+        entry = others[known]
+      } else {
         entry = newcomer(member, at: now)
+        endSessions(with: member.id, at: now, into: &effects)
       }
       if entry.member.address != member.address { entry.member = member }
       entry.role = isGuest ? .guest : .member
@@ -117,6 +122,14 @@ public struct Peers: ~Copyable {
       ping(other, index, at: now, into: &effects)
     }
     closeStrangers(at: now, into: &effects)
+  }
+
+  private mutating func endSessions(
+    with member: MemberID, at now: Moment, into effects: inout PeerEffects
+  ) {
+    for index in sessions.indices.reversed() where sessions[index].member == member {
+      end(index, at: now, into: &effects)
+    }
   }
 
   /// Whether a member or guest of the list is another process than who had its id before, whose

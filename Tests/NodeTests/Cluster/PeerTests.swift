@@ -336,6 +336,52 @@ import Testing
     #expect(world.nodes[0].delivered.contains("2: a list") == (owner != nil))
   }
 
+  @Test func aGuestThatHasNotVotedAndIsKnownToNobodyIsSentAwayToAskAnew() {
+    let world = PeerWorld(count: 2)
+    world.kill(0)
+    let node = world.nodes[1]
+    node.peers.setMembers(
+      node.options.members.filter { $0.id != MemberID(1) }, epoch: Epoch(2),
+      at: world.moment(of: node), into: &node.effects)
+    world.run(millis: 10_000)
+    world.restart(
+      0, peerOptions(1, of: 2, run: 2), guestAt: "m1:7000", onlyCalled: MemberID(2))
+    world.run(millis: 1_000)
+    #expect(world.nodes[0].story.contains("disowned by 2"))
+  }
+
+  @Test func aFormerMemberIsNotTakenForTheGuestThatHasItsID() {
+    let world = PeerWorld(count: 3)
+    world.kill(0)
+    for node in world.nodes.dropFirst() {
+      node.peers.setMembers(
+        node.options.members, guests: MemberSet([MemberID(1)]), epoch: Epoch(2),
+        at: world.moment(of: node), into: &node.effects)
+    }
+    // It says the first list's epoch.
+    world.restart(0, peerOptions(1, of: 3, run: 2))
+    world.run(millis: 3_000)
+    for index in [1, 2] {
+      #expect(world.status(of: 1, at: index).state != .reachable)
+      #expect(world.nodes[0].delivered.contains("\(index + 1): a list"))
+    }
+  }
+
+  @Test func whoWasRemovedAndHasRemovedOthersByForceSinceIsHeard() {
+    let world = PeerWorld(count: 3)
+    for (index, epoch) in [(0, Epoch(agreed: 1, forced: 1)), (2, Epoch(agreed: 2, forced: 0))] {
+      let node = world.nodes[index]
+      let gone = MemberID(index == 0 ? 2 : 1)
+      node.peers.setMembers(
+        node.options.members.filter { $0.id != gone }, epoch: epoch, at: world.moment(of: node),
+        into: &node.effects)
+    }
+    world.kill(1)
+    let before = world.nodes[2].story.count
+    world.run(millis: 3_000)
+    #expect(world.nodes[2].story.dropFirst(before).contains("+1"))
+  }
+
   // MARK: Clocks
 
   @Test func clocksFarApartRaiseAnAlarmUntilTheyAreRight() {

@@ -56,7 +56,9 @@ final class PeerWorld {
     var delivered: [String] = []
     var inbox: [Item] = []
 
-    init(_ options: ClusterOptions, guestAt address: String? = nil) {
+    init(
+      _ options: ClusterOptions, guestAt address: String? = nil, onlyCalled: MemberID? = nil
+    ) {
       self.options = options
       guard let address else {
         peers = Peers(options)
@@ -67,7 +69,8 @@ final class PeerWorld {
       guard let list = try? MemberList(text) else { invariantFailed("\(text) is a list") }
       peers = Peers(
         options, as: options.ownID,
-        of: Membership(clusterID: options.clusterID, list: list), at: address)
+        of: Membership(clusterID: options.clusterID, list: list), at: address,
+        onlyCalled: onlyCalled)
     }
   }
 
@@ -144,8 +147,11 @@ final class PeerWorld {
   }
 
   /// A new run of a member that was killed.
-  func restart(_ index: Int, _ options: ClusterOptions, guestAt address: String? = nil) {
-    let node = Node(options, guestAt: address)
+  func restart(
+    _ index: Int, _ options: ClusterOptions, guestAt address: String? = nil,
+    onlyCalled: MemberID? = nil
+  ) {
+    let node = Node(options, guestAt: address, onlyCalled: onlyCalled)
     node.story = nodes[index].story
     nodes[index] = node
     start(index)

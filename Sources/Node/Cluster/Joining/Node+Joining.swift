@@ -96,7 +96,8 @@ extension Node {
     joining.giveUpAt = now.instant + Joining.donorPatience
     peers = Peers(
       options.contact(joining.contactCount), as: welcome.id,
-      of: Membership(clusterID: welcome.clusterID, list: list), at: target.address)
+      of: Membership(clusterID: welcome.clusterID, list: list), at: target.address,
+      onlyCalled: welcome.donor)
     peers?.start(at: now)
   }
 

@@ -69,7 +69,7 @@ extension Peers {
   ) {
     guard let id = sessions[index].member else { return }
     if let reason = objection(toGuest: id, at: address, now: now.instant)
-      ?? objection(toAnewAs: id, sessions[index])
+      ?? objection(toAnewAs: id, at: address, sessions[index])
     {
       return refuse(index, reason, at: now, into: &effects)
     }
@@ -98,11 +98,13 @@ extension Peers {
     return nil
   }
 
-  /// What stands against one that begins with nothing: the guest of that id may have voted for the
-  /// change in doubt, which is to be asked about it.
-  private func objection(toAnewAs id: MemberID, _ session: PeerSession) -> PeerRefusal? {
+  /// What stands against one that begins with nothing, or elsewhere: the guest of that id may have
+  /// voted for the change in doubt, which is to be asked about it.
+  private func objection(
+    toAnewAs id: MemberID, at address: String, _ session: PeerSession
+  ) -> PeerRefusal? {
     guard let other = index(of: id), others[other].role == .guest, !others[other].isGuest,
-      session.greeting?.clusterID == 0
+      session.greeting?.clusterID == 0 || others[other].member.address != address
     else { return nil }
     return .joinerWaits
   }
