@@ -68,6 +68,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     if let options = node.options.cluster {
       node.peers?.setMembers(
         Peers.members(state.parties, options), guests: MemberSet(guests),
+        losesGuest: state.pending.map { $0.id.node != state.ownID } ?? false,
         onlyCalled: state.pending == nil ? node.joining.welcome?.donor : nil,
         epoch: state.saidEpoch, at: now, into: &peerEffects)
       carryOutPeerEffects(at: now)

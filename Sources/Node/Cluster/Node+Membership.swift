@@ -217,6 +217,10 @@ extension Node {
     guard theirs.clusterID == ours.clusterID, !state.isRemoved,
       !state.isJoining || state.pending != nil
     else { return }
+    // Who was removed may have removed others since, of whom it knows too little.
+    guard
+      theirs.epoch.agreed >= ours.epoch.agreed || state.parties.contains(where: { $0.id == member })
+    else { return }
     if state.missesChange(to: theirs) { return becomeOutside(theirs, cluster) }
     guard theirs.epoch.forced >= ours.epoch.forced else { return }
     guard let missing = theirs.removals(from: ours.epoch.forced &+ 1), theirs.agrees(with: ours)

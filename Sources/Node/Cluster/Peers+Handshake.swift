@@ -270,16 +270,20 @@ extension Peers {
   }
 
   /// Whether the id of who sent a hello is another one's by now, whose link it must not get: a
-  /// member never says a lower epoch than before. It is told the list and nothing else.
+  /// member's counts of lists and of removals never fall. It is told the list and nothing else.
   private func isOutdated(_ hello: PeerHello) -> Bool {
     guard let other = index(of: hello.sender), others[other].role != .leaving else { return false }
     if others[other].role == .member, isElsewhere(hello, other) { return true }
     // A guest says so, or is a member by a list that is not known here yet.
-    if others[other].role == .guest, hello.guestAddress == nil, hello.epoch <= epoch { return true }
+    if others[other].role == .guest, hello.guestAddress == nil,
+      hello.epoch.agreed <= epoch.agreed
+    {
+      return true
+    }
     guard let known = others[other].greeting, known.incarnation != hello.incarnation else {
       return false
     }
-    return hello.epoch < known.epoch
+    return hello.epoch.agreed < known.epoch.agreed || hello.epoch.forced < known.epoch.forced
   }
 
   /// The newest version that both speak.

@@ -77,11 +77,12 @@ public struct Peers: ~Copyable {
 
   /// Takes another member list; `guests` of it take part in a change and are no members yet. Links
   /// with who is no longer in it stay open a while, so that it can be told. To be called when the
-  /// list is durable: its epoch is what the others hear. `onlyCalled`: who has yet to join calls
+  /// list is durable: its epoch is what the others hear. `losesGuest`: the change is another
+  /// member's, which alone may begin anew with its guest. `onlyCalled`: who has yet to join calls
   /// nobody else.
   public mutating func setMembers(
-    _ members: [Member], guests: MemberSet = MemberSet(), onlyCalled: MemberID? = nil,
-    epoch: Epoch, at now: Moment, into effects: inout PeerEffects
+    _ members: [Member], guests: MemberSet = MemberSet(), losesGuest: Bool = false,
+    onlyCalled: MemberID? = nil, epoch: Epoch, at now: Moment, into effects: inout PeerEffects
   ) {
     self.onlyCalled = onlyCalled
     invariant(members.count <= MemberList.memberCountMax + 1, "at most 64 members and a guest")
@@ -100,7 +101,7 @@ public struct Peers: ~Copyable {
       }
       if entry.member.address != member.address { entry.member = member }
       entry.role = isGuest ? .guest : .member
-      if entry.role == .member { entry.isGuest = false }
+      if entry.role == .member || losesGuest { entry.isGuest = false }
       fresh.append(entry)
     }
     for var entry in others where !members.contains(where: { $0.id == entry.member.id }) {

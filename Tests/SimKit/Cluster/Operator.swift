@@ -13,6 +13,8 @@ final class Operator: StreamUser {
     var id: MemberID
     var isForced: Bool
     var triesLeft: Int
+    /// Of who was stopped for good.
+    var address: String?
   }
 
   private unowned let world: World
@@ -77,7 +79,7 @@ final class Operator: StreamUser {
       let node = roster.node(of: id), node.isUp
     else { return }
     hasForced = true
-    order = Order(id: id, isForced: true, triesLeft: .max)
+    order = Order(id: id, isForced: true, triesLeft: .max, address: "\(node.endpoint)")
     let pause = Interval.millis(UInt64(chance.below(300)))
     silence(node, until: world.now + pause)
     world.at(world.now + pause) { [self] in
@@ -153,7 +155,10 @@ final class Operator: StreamUser {
     case .error(let text): isDone = text.contains("is no member")
     default: return world.fail("members", "MEMBERS REMOVE is answered \(reply.text)")
     }
-    guard isDone else { return ended() }
+    // Who did it may have been none of the members any more.
+    let entries = roster.list?.list.entries ?? []
+    let isLeft = order?.address.map { lost in entries.contains { $0.text == lost } } ?? false
+    guard isDone, !isLeft else { return ended() }
     if order?.isForced == true { roster.noteForced() }
     close()
     order = nil

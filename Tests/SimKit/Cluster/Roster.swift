@@ -29,10 +29,12 @@ final class Roster {
 
   // MARK: Who is there
 
-  /// The newest list that a member has.
+  /// The newest list that a member has. Who was removed by agreement, and has not heard of it, may
+  /// have removed others by force since.
   var list: Membership? {
-    let lists = world.nodes.compactMap(\.membership).filter(\.isInside).map(\.membership)
-    return lists.max { $0.epoch < $1.epoch }
+    let inPlay = world.nodes.filter(\.part.isInPlay)
+    let lists = inPlay.compactMap(\.membership).filter(\.isInside).map(\.membership)
+    return lists.max { ($0.epoch.agreed, $0.epoch.forced) < ($1.epoch.agreed, $1.epoch.forced) }
   }
 
   /// The process that is the member of that id, as far as it knows.
