@@ -322,6 +322,9 @@ run_cluster() {
   # One member is killed; nothing is written without it, and everything goes on once it is back.
   local victim=$((RANDOM % 3 + 1)) other
   other=$((victim % 3 + 1))
+  # What the victim decided last is told a moment later; without it the others would rightly wait.
+  use_member "$other"
+  expect 0 "$committed" get transactions
   server=${members[victim]}
   members[victim]=
   stop_server KILL

@@ -49,8 +49,8 @@ public struct Peers: ~Copyable {
   static var strangerMessageCountMax: Int { 64 }
 
   /// The peers of the member that the options name, or of one whose directory says more; with an
-  /// address, of a guest that is reached there, and calls only its donor until it has voted. Nothing
-  /// happens before `start`.
+  /// address, of a guest that is reached there, and calls only its donor until it has voted.
+  /// Nothing happens before `start`.
   public init(
     _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil,
     at guestAddress: String? = nil, onlyCalled: MemberID? = nil
