@@ -81,7 +81,7 @@ extension MemberSet: Sequence {
 /// Two counters in one number: what all members agreed on, in the low half, and forced removals, in
 /// the high half. Each change raises one of them, so a change in doubt over a forced removal ends
 /// in the same epoch wherever which of the two comes first.
-public struct Epoch: Comparable, Hashable, Sendable, CustomStringConvertible {
+public struct Epoch: Hashable, Sendable, CustomStringConvertible {
   /// The number.
   public var number: UInt32
   /// Wraps a number.
@@ -94,7 +94,11 @@ public struct Epoch: Comparable, Hashable, Sendable, CustomStringConvertible {
   @inlinable public var agreed: UInt16 { UInt16(truncatingIfNeeded: number) }
   /// Counts forced removals.
   @inlinable public var forced: UInt16 { UInt16(number >> 16) }
-  @inlinable public static func < (a: Epoch, b: Epoch) -> Bool { a.number < b.number }
+  /// Whether `other` counts every change that this one counts. Of two epochs, neither may cover the
+  /// other: one member has heard of an agreed change, one of a forced removal.
+  @inlinable public func isCovered(by other: Epoch) -> Bool {
+    agreed <= other.agreed && forced <= other.forced
+  }
   /// `3`, or `3.1` after a forced removal.
   public var description: String { forced == 0 ? "\(agreed)" : "\(agreed).\(forced)" }
 }

@@ -40,7 +40,7 @@ extension Negotiator {
     _ members: MemberSet, removing guests: MemberSet, epoch: Epoch, by change: Int?,
     at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) {
-    invariant(epoch > self.epoch, "epochs rise")
+    invariant(!epoch.isCovered(by: self.epoch), "epochs rise")
     let gone = self.members.union(guests).subtracting(members)
     self.members = members
     self.epoch = epoch

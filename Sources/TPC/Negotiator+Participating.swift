@@ -21,7 +21,7 @@ extension Negotiator {
     if isOnePhase, answerKnown(entry, &effects) { return }
     guard isOfThisEpoch(header) else {
       // Who is ahead of us says it again until we have come so far.
-      if !isOnePhase, header.epoch < epoch { refuse(entry, .epoch, &effects) }
+      if !isOnePhase, header.epoch.isCovered(by: epoch) { refuse(entry, .epoch, &effects) }
       return
     }
     if answerKnown(entry, &effects) { return }

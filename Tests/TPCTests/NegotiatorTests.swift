@@ -196,6 +196,33 @@ import Testing
     #expect(world.details.first == [2] && Set(world.details) == [[2]])
   }
 
+  // MARK: Epochs
+
+  /// One that is ahead in anything says it again; only one that is behind must renew its attempt.
+  @Test(arguments: [
+    (Epoch(agreed: 1, forced: 0), true), (Epoch(agreed: 2, forced: 0), false),
+    (Epoch(agreed: 1, forced: 2), false),
+  ])
+  func `Rule 10: a prepare is refused for its epoch only when that lacks something`(
+    epoch: Epoch, isRefused: Bool
+  ) {
+    let world = World(nodeCount: 2)
+    let two = world.node(2)
+    var effects = Effects()
+    two.negotiator.setMembers(
+      Self.members, epoch: Epoch(agreed: 1, forced: 1), at: .zero, &two.resource, &effects)
+    var request = WorldNode.Request()
+    request.writes = [1]
+    world.begin(request, at: world.node(1))
+    var message = world.network.removeFirst()
+    withUnsafeBytes(of: epoch.number.littleEndian) {
+      message.bytes.replaceSubrange(4..<8, with: $0)
+    }
+    world.deliver(message)
+    #expect(world.network.count == (isRefused ? 1 : 0))
+    #expect(two.negotiator.knownCount == 0)
+  }
+
   // MARK: Foreign bytes
 
   @Test func `Damaged messages are dropped and counted, and change nothing else`() {

@@ -123,7 +123,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     // A removal by force may wait for its word.
     cluster.pointee.mayUnblock = true
     guard let list = durableList,
-      greeting.epoch < list.epoch || greeting.epoch.agreed < list.epoch.agreed
+      !list.epoch.isCovered(by: greeting.epoch)
         || greeting.epoch.forced == list.epoch.forced && list.epoch.forced > 0
     else { return }
     var bytes = ByteBuffer()

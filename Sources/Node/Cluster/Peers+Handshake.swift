@@ -103,7 +103,7 @@ extension Peers {
     _ hello: PeerHello, _ endpoint: Endpoint, at now: Moment
   ) {
     guard index(of: hello.sender) == nil, hello.sender.isValid, hello.sender != ownID,
-      hello.epoch < epoch || hello.epoch.agreed < epoch.agreed,
+      !epoch.isCovered(by: hello.epoch),
       hello.guestAddress == nil || hello.hasVoted
     else { return }
     var former = PeerMember(
@@ -283,7 +283,7 @@ extension Peers {
     guard let known = others[other].greeting, known.incarnation != hello.incarnation else {
       return false
     }
-    return hello.epoch.agreed < known.epoch.agreed || hello.epoch.forced < known.epoch.forced
+    return !known.epoch.isCovered(by: hello.epoch)
   }
 
   /// The newest version that both speak.
