@@ -48,6 +48,8 @@ final class Mesh {
   /// In the order in which they were sent, with ever more gaps.
   private var kept: [Message] = []
 
+  /// Streams between members that were opened.
+  private var streamCount = 0
   private(set) var sentCount = 0
   private(set) var lostCount = 0
   private(set) var repeatedCount = 0
@@ -204,8 +206,17 @@ final class Mesh {
       else { return nil }
       return other.port
     }
+    // A stream comes from a port of its own; datagrams come from where their sender listens.
+    if isOrdered {
+      port.source = { [unowned self, host = port.endpoint] in
+        streamCount += 1
+        var endpoint = host
+        endpoint.port = UInt16(32_768 + streamCount % 28_000)
+        return endpoint
+      }
+    }
     port.carryMessage = { [unowned self] link, message, last, deliver in
-      carry(message, from: member, to: Int(link.remote.port) - 9_099, after: last, deliver)
+      carry(message, from: member, to: Int(link.listener.port) - 9_099, after: last, deliver)
     }
   }
 

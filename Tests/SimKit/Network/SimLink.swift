@@ -6,7 +6,10 @@ final class SimLink: LinkEndpoint {
   let port: SimPort
   let kind: LinkKind
   let id: LinkID
+  /// What this end sees as the other's address.
   let remote: Endpoint
+  /// Where the other node listens.
+  let listener: Endpoint
   var other: (any LinkEndpoint)?
   var reading = true {
     didSet { if reading, !oldValue { announce() } }
@@ -25,11 +28,12 @@ final class SimLink: LinkEndpoint {
   private var hasWaited = false
   private var network: SimNetwork { port.network }
 
-  init(port: SimPort, kind: LinkKind, id: LinkID, remote: Endpoint) {
+  init(port: SimPort, kind: LinkKind, id: LinkID, remote: Endpoint, listener: Endpoint) {
     self.port = port
     self.kind = kind
     self.id = id
     self.remote = remote
+    self.listener = listener
   }
 
   var pendingByteCount: Int { kind == .stream ? pending.count : untakenByteCount }

@@ -29,6 +29,8 @@ final class SimPort {
   private var datagrams: [(Endpoint, [UInt8])] = []
   /// Sends a datagram of this port's.
   var sendDatagram: ([UInt8], Endpoint) -> Void = { _, _ in }
+  /// What the other node sees as the address of a link that is opened from here.
+  lazy var source: () -> Endpoint = { [endpoint] in endpoint }
   /// Where another node listens.
   var resolve: (Endpoint) -> SimPort? = { _ in nil }
 
@@ -82,12 +84,14 @@ final class SimPort {
     wake()
   }
 
-  func makeLink(_ kind: LinkKind, _ remote: Endpoint) -> SimLink {
+  /// `listener`: where the other node listens; nil: at `remote`.
+  func makeLink(_ kind: LinkKind, _ remote: Endpoint, of listener: Endpoint? = nil) -> SimLink {
     generation += 1
     let slot = links.firstIndex { $0 == nil } ?? links.count
     if slot == links.count { links.append(nil) }
     let link = SimLink(
-      port: self, kind: kind, id: LinkID(slot: slot, generation: generation), remote: remote)
+      port: self, kind: kind, id: LinkID(slot: slot, generation: generation), remote: remote,
+      listener: listener ?? remote)
     links[slot] = link
     linkCount += 1
     return link

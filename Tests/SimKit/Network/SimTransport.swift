@@ -93,7 +93,7 @@ struct SimTransport: Transport, ~Copyable {
       guard let target = port.resolve(endpoint), target.isAlive, target.isListening else {
         return near.end(.refused)
       }
-      let far = target.makeLink(.peer, port.endpoint)
+      let far = target.makeLink(.peer, port.source(), of: port.endpoint)
       far.other = near
       near.other = far
       target.add(.opened(far))
