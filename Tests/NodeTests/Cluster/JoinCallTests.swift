@@ -137,6 +137,18 @@ struct JoinCallTests {
     #expect((world.welcome != nil) == isItself && world.refusal == nil)
   }
 
+  /// Who proposed the change alone may begin its copy again.
+  @Test(arguments: [false, true])
+  func theGuestOfAnotherMembersChangeIsNotThisOnes(isOthers: Bool) throws {
+    let world = JoinCallWorld(member: peerOptions(2, of: 3))
+    world.run(millis: 50)
+    world.follow(
+      try MemberList("1=m1:7000,2=m2:7000,3=m3:7000,4=j4:7000"), guests: MemberSet([MemberID(4)]),
+      losesGuest: isOthers)
+    #expect(world.guest == (isOthers ? nil : MemberID(4)))
+    #expect(world.roles == [.member, .member, .guest])
+  }
+
   /// The guest of a change in doubt comes back, when its member has restarted: its place is free.
   @Test func nobodyTakesThePlaceOfTheGuestOfAChangeInDoubt() throws {
     let world = JoinCallWorld(member: peerOptions(2, of: 3), address: "j5:7000")
@@ -283,11 +295,11 @@ final class JoinCallWorld {
   }
 
   /// The list of members changes, or who is a guest of a change in doubt.
-  func follow(_ list: MemberList, guests: MemberSet = MemberSet()) {
+  func follow(_ list: MemberList, guests: MemberSet = MemberSet(), losesGuest: Bool = false) {
     var effects = PeerEffects()
     peers.setMembers(
-      Peers.members(list.entries, options), guests: guests, epoch: Epoch(2), at: moment,
-      into: &effects)
+      Peers.members(list.entries, options), guests: guests, losesGuest: losesGuest,
+      epoch: Epoch(2), at: moment, into: &effects)
     carryOut(effects)
   }
 

@@ -106,6 +106,22 @@ import Testing
     #expect(cluster.ask(3, client, "GET a").hasPrefix("-UNAVAILABLE this member was removed"))
   }
 
+  /// It may have removed others since, on the word of somebody who took it for a member.
+  @Test func `The list of who was removed by agreement is not adopted`() throws {
+    let cluster = ClusterBench()
+    var theirs = cluster[3].bench.host.node.cluster!.pointee.state.present
+    #expect(
+      cluster.ask(1, cluster.connect(1), "MEMBERS REMOVE 3").hasPrefix("$")
+    )
+    cluster.settle()
+    theirs.remove(MemberID(2))
+    var bytes = ByteBuffer()
+    theirs.encode(into: &bytes)
+    cluster[1].bench.host.node.receiveList(bytes.bytes, from: MemberID(3))
+    let present = cluster[1].bench.host.node.cluster!.pointee.state.present
+    #expect(present.list.text == "1=member:1,2=member:2" && present.epoch.description == "2")
+  }
+
   @Test func `A removal whose client has gone waits for the locks all the same`() {
     let cluster = ClusterBench()
     let (one, two) = (cluster.connect(1), cluster.connect(2))
