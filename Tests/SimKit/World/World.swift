@@ -41,7 +41,9 @@ final class World: Scheduler {
   /// Within what time of the faults' end everything must be done.
   private let livenessBound = Interval.seconds(120)
 
-  /// More than any run needs: a node that works without end is found too.
+  /// Where nothing is slow the faults stop after so many steps.
+  private let safetyStepCountMax: UInt64 = 1_000_000
+  /// More than any run needs after that: a node that works without end is found too.
   private let stepCountMax: UInt64 = 1_500_000
 
   init(
@@ -115,12 +117,13 @@ final class World: Scheduler {
     planClockStep()
     planFullDisk()
     mesh?.planCut()
-    at(ending) { [self] in stopFaults() }
+    at(ending) { [self] in if !isEnding { stopFaults() } }
     let bound = ending + livenessBound
     while failure == nil, let (instant, body) = heap.pop() {
       now = instant
       if now > bound || trace.step > stepCountMax { return failLiveness() }
       body()
+      if !isEnding, trace.step > safetyStepCountMax { stopFaults() }
       if isEnding, isDone { break }
     }
     if failure == nil, !isDone { failLiveness() }
@@ -202,8 +205,9 @@ final class World: Scheduler {
     let open = workload.groups.map { "\($0.name): \($0.stage), \($0.openCount) open" }
     fail(
       "liveness",
-      "not done \(livenessBound.millis / 1_000) s after the faults stopped; up: "
-        + "\(nodes.map(\.isUp)); \(open.joined(separator: "; "))\(unrest.map { "; \($0)" } ?? "")")
+      "not done after \(trace.step) steps of at most \(stepCountMax), at \(now), with "
+        + "\(livenessBound.millis / 1_000) s after the faults; up: \(nodes.map(\.isUp)); "
+        + "\(open.joined(separator: "; "))\(unrest.map { "; \($0)" } ?? "")")
   }
 
   /// What this run came to, for `Simulation`.
