@@ -70,7 +70,8 @@ extension Negotiator {
     let index = Int(peer.number) - 1
     guard mark > coordinators[index].mark else { return }
     coordinators[index].mark = mark
-    if mark >= coordinators[index].horizon + options.forgetStep {
+    let horizon = coordinators[index].horizon
+    if mark >= horizon, mark - horizon >= options.forgetStep {
       raiseHorizon(of: peer, &resource, &effects)
     } else {
       forgetAt = min(forgetAt, now + options.forgetPause)

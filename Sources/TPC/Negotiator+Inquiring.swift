@@ -30,7 +30,7 @@ extension Negotiator {
     } else if id.counter < coordinator(id.node).horizon {
       answer(id, attempt, .dead, to: peer, &effects)
     } else if entries.count < options.knownTransactionCountMax {
-      let slot = add(Entry(id, attempt, .dead, participants, since: now))
+      let slot = add(Entry(id, attempt, .dead, present(of: participants), since: now))
       refuse(slot, attempt, to: peer, &resource, &effects)
     }
   }

@@ -44,12 +44,10 @@ extension Negotiator {
     let gone = self.members.union(guests).subtracting(members)
     self.members = members
     self.epoch = epoch
-    var parties = members
-    for slot in entries.sorted(where: { _ in true }) {
-      restrict(slot, removing: gone)
-      parties = parties.union(entries[slot].participants)
-    }
-    outbox.keepOnly(parties)
+    for slot in entries.sorted(where: { _ in true }) { restrict(slot, removing: gone) }
+    // It was said in the old epoch, and may not be true in the new one. What still is, is asked for
+    // again, as if it had been lost.
+    outbox.removeAll()
     for slot in entries.sorted(where: { _ in true }) where slot != change {
       guard entries[slot].isUsed else { continue }
       enterEpoch(slot, without: gone, at: now, &resource, &effects)
@@ -114,6 +112,15 @@ extension Negotiator {
   /// Whether a member that is none yet takes part in something here.
   func isGuest(_ peer: MemberID) -> Bool {
     entries.slots.contains { $0.isUsed && $0.participants.contains(peer) }
+  }
+
+  /// Those of `participants` that are members now, or take part in something here: one that was
+  /// removed has no say any more, whoever names it.
+  func present(of participants: MemberSet) -> MemberSet {
+    var absent = participants.subtracting(members)
+    if absent.isEmpty { return participants }
+    for entry in entries.slots where entry.isUsed { absent = absent.subtracting(entry.participants) }
+    return participants.subtracting(absent)
   }
 
   /// Whether one of the participants, not a member now, was one before and is named by the record

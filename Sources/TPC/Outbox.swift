@@ -127,13 +127,13 @@ struct Outbox {
     return count
   }
 
-  /// Forgets what was collected for a member that is no longer one.
-  mutating func keepOnly(_ members: MemberSet) {
-    for member in freeMembers.subtracting(members) { free[Int(member.number) - 1] = Box() }
-    for member in gatedMembers.subtracting(members) { gated[Int(member.number) - 1] = Box() }
-    freeMembers = freeMembers.intersection(members)
-    urgentMembers = urgentMembers.intersection(members)
-    gatedMembers = gatedMembers.intersection(members)
+  /// Forgets all that was collected, as if it had been lost on its way.
+  mutating func removeAll() {
+    for member in freeMembers { free[Int(member.number) - 1] = Box() }
+    for member in gatedMembers { gated[Int(member.number) - 1] = Box() }
+    freeMembers = MemberSet()
+    urgentMembers = MemberSet()
+    gatedMembers = MemberSet()
   }
 
   private static func flush(

@@ -160,11 +160,9 @@ import Testing
         member: MemberID(1), members: Self.members, epoch: Epoch(2), options: options, seed: 1)
       negotiator.finishRecovery(at: .zero, &resource, &effects)
       let before = resource.notes
-      var message = ByteBuffer()
-      for byte in [1, 0, 2, 0] as [UInt8] { message.append(byte) }
-      message.append(little: epoch)
-      for word in [5, 100] as [UInt64] { message.append(little: word) }
-      negotiator.receive(message.bytes, from: MemberID(2), at: .zero, &resource, &effects)
+      Self.empty(from: 2, epoch: epoch, mark: 100).withUnsafeBytes {
+        negotiator.receive($0, from: MemberID(2), at: .zero, &resource, &effects)
+      }
       return resource.notes != before
     }
     #expect((1...3).map(isHeard) == [false, true, false])
@@ -223,7 +221,91 @@ import Testing
     #expect(two.negotiator.knownCount == 0)
   }
 
+  /// Three members; node 1's transaction is prepared durably at those of `members` and at itself.
+  private static func prepared(at members: [Int]) -> World {
+    let world = World(nodeCount: 3)
+    var request = WorldNode.Request()
+    request.writes = [1]
+    world.begin(request, at: world.node(1))
+    for message in world.network where members.contains(Int(message.to.number)) {
+      world.deliver(message)
+    }
+    for node in world.nodes { world.force(node) }
+    world.network = []
+    return world
+  }
+
+  private static func remove(_ gone: UInt16, at node: WorldNode) -> [World.Message] {
+    var effects = Effects()
+    let members = node.members.subtracting(MemberSet([MemberID(gone)]))
+    node.negotiator.setMembers(
+      members, epoch: Epoch(agreed: 1, forced: 1), at: node.now, &node.resource, &effects)
+    node.negotiator.flush(stamp: .zero, at: node.now, &effects)
+    return effects.list.compactMap {
+      guard case .send(let to, let range, _) = $0 else { return nil }
+      return World.Message(from: node.member, to: to, bytes: Array(effects.bytes.bytes[range]))
+    }
+  }
+
+  /// An answer leaves at the end of the turn, in which its sender may have heard the abort and of
+  /// the removal: nobody may count it then.
+  @Test func `Rule 10: what was to be said in the old epoch is not said in the new one`() {
+    let world = Self.prepared(at: [2, 3])
+    let (one, two, three) = (world.node(1), world.node(2), world.node(3))
+    let id = two.negotiator.inDoubt[0].id
+    let inquiries = Self.remove(1, at: three).filter { $0.to == two.member }
+    #expect(!inquiries.isEmpty)
+    var effects = Effects()
+    one.negotiator.withdraw(id, at: one.now, &one.resource, &effects)
+    world.endTurn(one)
+    world.force(one)
+    let aborts = world.network.filter { $0.to == two.member }
+    #expect(!aborts.isEmpty)
+    world.leavesTurnOpen = true
+    for message in inquiries + aborts { world.deliver(message) }
+    world.leavesTurnOpen = false
+    #expect(two.negotiator.inDoubt.isEmpty)
+    for message in Self.remove(1, at: two) where message.to == three.member {
+      world.deliver(message)
+    }
+    #expect(three.negotiator.inDoubt.map(\.id) == [id])
+  }
+
+  @Test func `Rule 10: who was removed is no guest because somebody else names it`() throws {
+    let world = Self.prepared(at: [3])
+    let (two, three) = (world.node(2), world.node(3))
+    for _ in 0..<40 where !world.network.contains(where: { $0.to == two.member }) {
+      world.wake(three)
+      world.force(three)
+    }
+    let inquiry = try #require(world.network.first { $0.to == two.member })
+    _ = Self.remove(1, at: two)
+    world.deliver(inquiry)
+    #expect(two.negotiator.knownCount == 1)
+    let before = two.negotiator.counters.strangers
+    world.deliver(World.Message(from: MemberID(1), to: two.member, bytes: Self.empty(from: 1)))
+    #expect(two.negotiator.counters.strangers == before + 1)
+  }
+
+  /// A message without items.
+  private static func empty(from sender: UInt8, epoch: UInt32 = 1, mark: UInt64 = 0) -> [UInt8] {
+    var message = ByteBuffer()
+    for byte in [1, 0, sender, 0] { message.append(byte) }
+    message.append(little: epoch)
+    for word in [5, mark] { message.append(little: word) }
+    return Array(message.bytes)
+  }
+
   // MARK: Foreign bytes
+
+  @Test func `Rule 7: no mark is too great`() {
+    let world = World(nodeCount: 2) { $0.forgetStep = 64 }
+    for mark in [UInt64.max - 1, .max, 7] {
+      let bytes = Self.empty(from: 2, mark: mark)
+      world.deliver(World.Message(from: MemberID(2), to: MemberID(1), bytes: bytes))
+    }
+    #expect(world.violations.isEmpty && world.node(1).negotiator.counters.messagesReceived == 3)
+  }
 
   @Test func `Damaged messages are dropped and counted, and change nothing else`() {
     let world = World(nodeCount: 2)

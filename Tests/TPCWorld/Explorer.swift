@@ -33,6 +33,8 @@ public struct Explorer {
     var patienceMillisMax: Int
     /// Commits wait for something to ride with.
     var holdsCommits: Bool
+    /// A turn may take several messages.
+    var sharesTurns: Bool
 
     /// Four kinds of run by turns: removals, deadlines, few conflicting transactions, all together;
     /// and every fifth one is about changes of members besides.
@@ -47,6 +49,7 @@ public struct Explorer {
       repeats = chance.within(10...40)
       patienceMillisMax = 2_000
       holdsCommits = seed % 3 == 1
+      sharesTurns = seed % 7 == 2
       switch seed % 4 {
       case 0:
         nodeCount = max(nodeCount, 3)
@@ -84,6 +87,7 @@ public struct Explorer {
       if !world.violations.isEmpty { return world.violations }
     }
     world.effectsBeforeCrash = nil
+    for node in world.nodes { world.endTurn(node) }
     world.comeToRest()
     return world.violations
   }
@@ -162,7 +166,9 @@ public struct Explorer {
     if world.network.last == message { world.network.removeLast() }
     history.append(message)
     guard chance.below(100) >= plan.loss else { return }
+    world.leavesTurnOpen = plan.sharesTurns && chance.chance(1, in: 2)
     cutting { $0.deliver(message) }
+    world.leavesTurnOpen = false
   }
 
   private mutating func repeatOld() {

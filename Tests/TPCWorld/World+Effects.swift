@@ -1,7 +1,7 @@
 import Base
 import TPC
 
-/// One turn of a member: a call, the flush, the effects in order.
+/// One turn of a member: a call, or several, the flush, the effects in order.
 extension World {
   func run(
     _ node: WorldNode,
@@ -11,10 +11,15 @@ extension World {
     let before = node.members
     call(&node.negotiator, node.now, &node.resource, &effects)
     note(changeOf: node, since: before)
-    node.negotiator.flush(stamp: Stamp(nanos: 1), at: node.now, &effects)
+    if !leavesTurnOpen { node.negotiator.flush(stamp: Stamp(nanos: 1), at: node.now, &effects) }
     violations += node.resource.violations
     node.resource.violations = []
     carryOut(effects, node)
+  }
+
+  /// Ends the turn that a member is in.
+  public func endTurn(_ node: WorldNode) {
+    if node.isUp { run(node) { _, _, _, _ in } }
   }
 
   /// The first member that applies a change shows what has become of it.

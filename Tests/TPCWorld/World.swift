@@ -39,6 +39,8 @@ public final class World {
   public var journal: [String] = []
   public let keepsJournal: Bool
   var nextStamp: UInt64 = 1_000
+  /// The next calls do not end their turns: what they have to say leaves with the next one that does.
+  public var leavesTurnOpen = false
   /// Decides after how many of the effects of a turn a node crashes; nil: it does not.
   public var effectsBeforeCrash: Int?
 
