@@ -72,6 +72,8 @@ struct Node: ~Copyable {
   var operationID: OperationID?
   /// Offset in `output` from which replies must wait at the gate; -1: none.
   private var gateStart = -1
+  /// Whose batch is being executed.
+  private var executing = LinkID.none
   /// Joining a cluster, or letting one join.
   var joining = Joining()
   /// What is to be done for a copy, since the last time Host looked.
@@ -151,6 +153,7 @@ struct Node: ~Copyable {
     guard let session = sessions[link], !session.pointee.closing else { return }
     session.pointee.activeAt = now.instant
     counters.inputBytes &+= UInt64(bytes.count)
+    executing = link
     var batch = Batch()
     var used = 0
     if session.pointee.mayExecute {
@@ -171,6 +174,7 @@ struct Node: ~Copyable {
     guard let session = sessions[link], !session.pointee.closing else { return }
     session.pointee.isReady = false
     guard session.pointee.stall == .none else { return }
+    executing = link
     var batch = Batch()
     executeTail(session, &batch)
     finish(batch, session)
@@ -249,6 +253,12 @@ struct Node: ~Copyable {
         rest, &session.pointee.progress, authenticated: session.pointee.authenticated)
       guard case .command(let byteCount) = step else {
         if case .incomplete = step { break }
+        if let cluster, isInOpenRound(session, cluster) {
+          // The replies that the round holds come first.
+          session.pointee.progress = .none
+          session.pointee.stall = .round
+          break
+        }
         refuse(step, session)
         return input.count
       }
@@ -292,6 +302,7 @@ struct Node: ~Copyable {
     counters.commands &+= UInt64(batch.commandCount)
     parser.arguments.trim()
     holdReplies(session)
+    executing = .none
   }
 
   mutating func becomeReady(_ session: SessionPointer) {
@@ -325,6 +336,10 @@ struct Node: ~Copyable {
   mutating func holdReplies(_ session: SessionPointer) {
     let start = session.pointee.heldCount > 0 ? 0 : gateStart
     gateStart = -1
+    hold(from: start, session)
+  }
+
+  private mutating func hold(from start: Int, _ session: SessionPointer) {
     guard start >= 0, start < output.count, let database else { return }
     let held = UnsafeRawBufferPointer(rebasing: output.bytes[start...])
     if gate.hold(held, for: session.pointee.link, until: database.pointee.log.appended) {
@@ -402,7 +417,12 @@ struct Node: ~Copyable {
   /// what the session has at the gate.
   mutating func finishLateReply(_ session: SessionPointer, from start: Int) {
     if session.pointee.replies != .on { muffle(session, from: start) }
-    holdReplies(session)
+    // What stands before it in `output` is of the session whose batch is being executed.
+    if session.pointee.link == executing {
+      holdReplies(session)
+    } else if session.pointee.heldCount > 0 {
+      hold(from: start, session)
+    }
   }
 
   private mutating func muffle(_ session: SessionPointer, from start: Int) {

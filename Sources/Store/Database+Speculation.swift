@@ -8,14 +8,20 @@ import Base
 /// staged and settled at any member where the entries of their keys are the same, they do what they
 /// did here.
 extension Database {
-  /// A point in the open transaction, which is `multi`, to which it can be taken back.
+  /// A point in the open transaction, which is `multi`, to which it can be taken back. The bounds of
+  /// a transaction count anew from here: what others did before is nothing to who comes after.
   /// - Complexity: O(changes since the savepoint before).
   public mutating func savepoint() -> Savepoint {
     invariant(transaction.isOpen && transaction.isMulti, "a savepoint is within a transaction")
     transaction.disown()
+    defer {
+      transaction.operationCount = 0
+      transaction.partStart = log.recordByteCount
+    }
     return Savepoint(
       undoCount: transaction.undo.count, recordByteCount: log.recordByteCount,
-      operationCount: transaction.operationCount, hasChanged: transaction.hasChanged,
+      operationCount: transaction.operationCount, partStart: transaction.partStart,
+      hasChanged: transaction.hasChanged,
       hasRemoved: transaction.hasRemoved, hasOutcomes: transaction.hasOutcomes)
   }
 
@@ -31,6 +37,7 @@ extension Database {
       log.cancel()
     }
     transaction.operationCount = savepoint.operationCount
+    transaction.partStart = savepoint.partStart
     transaction.hasChanged = savepoint.hasChanged
     transaction.hasRemoved = savepoint.hasRemoved
     transaction.hasOutcomes = savepoint.hasOutcomes
@@ -69,6 +76,7 @@ public struct Savepoint: Sendable {
   let undoCount: Int
   let recordByteCount: Int
   let operationCount: Int
+  let partStart: Int
   let hasChanged: Bool
   let hasRemoved: Bool
   let hasOutcomes: Bool

@@ -83,7 +83,9 @@ extension Database {
       guard byteCount <= limits.transactionByteCountMax else { return false }
       log.begin()
       transaction.hasChanged = true
-    } else if log.recordByteCount + byteCount > limits.transactionByteCountMax {
+    } else if log.recordByteCount - transaction.partStart + byteCount
+      > limits.transactionByteCountMax
+    {
       return false
     }
     return true

@@ -45,7 +45,10 @@ struct Transaction {
   /// True when an outcome was added that is not recorded here.
   var hasOutcomes = false
   var stamp: Stamp = .zero
+  /// Operations since the last savepoint, or the beginning.
   var operationCount = 0
+  /// Bytes of the record at the last savepoint.
+  var partStart = 0
   private(set) var undo: [Undo] = []
   /// The memory of what is kept aside.
   private(set) var keptByteCount = 0
@@ -60,6 +63,7 @@ struct Transaction {
     hasOutcomes = false
     self.stamp = stamp
     operationCount = 0
+    partStart = 0
   }
 
   /// Nothing is executed any more; what it did stays readable until the next `begin`.

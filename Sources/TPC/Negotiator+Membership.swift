@@ -119,7 +119,9 @@ extension Negotiator {
   func present(of participants: MemberSet) -> MemberSet {
     var absent = participants.subtracting(members)
     if absent.isEmpty { return participants }
-    for entry in entries.slots where entry.isUsed { absent = absent.subtracting(entry.participants) }
+    for entry in entries.slots where entry.isUsed {
+      absent = absent.subtracting(entry.participants)
+    }
     return participants.subtracting(absent)
   }
 

@@ -22,6 +22,8 @@ struct Cluster: ~Copyable {
   var rounds: [TransactionID: Round] = [:]
   /// Rounds whose next attempt is due, in the order of their age.
   var renewals: [Round] = []
+  /// Rounds that were refused here as a whole, whose units are to be tried alone.
+  var parted: [Round] = []
   /// Sessions whose next command waits for a key.
   var blockedSessions: [LinkID] = []
   /// Requests over UDP that wait for a key.
@@ -62,11 +64,11 @@ struct Cluster: ~Copyable {
   /// As an operation's id it names nothing, so no client can use it.
   static var allKeys: OperationID { .none }
 
-  /// Bytes of commands above which a round is closed and the next one opened.
+  /// Bytes of commands, replies and changes above which a round is closed and the next one opened.
   static var roundByteCountMax: Int { 512 << 10 }
   /// Bytes of a message besides one transaction's work.
   static var messageOverheadByteCount: Int { 1_024 }
-  /// Commands of one round.
+  /// Commands of one round, and keys, those of its last command aside.
   static var roundUnitCountMax: Int { 4_096 }
   /// How long a command waits for a key, and a round for its decision, before its client is told.
   var patience = Interval.seconds(5)

@@ -38,9 +38,11 @@ extension Node {
   /// True when the open round has taken as much as one round may.
   func isRoundFull(_ cluster: ClusterPointer) -> Bool {
     guard let open = cluster.pointee.open, open.id == nil else { return false }
+    let changedByteCount = database.unsafelyUnwrapped.pointee.log.recordByteCount
     return open.namesVersion || open.change != nil
-      || open.input.count + open.output.count > Cluster.roundByteCountMax
+      || open.input.count + open.output.count + changedByteCount > Cluster.roundByteCountMax
       || open.units.count >= Cluster.roundUnitCountMax
+      || open.keys.count >= Cluster.roundUnitCountMax
   }
 
   /// Makes the open round a transaction: takes its changes out of the database again, locks its
@@ -74,7 +76,7 @@ extension Node {
     if let id = round.id { cluster.pointee.rounds[id] = round }
     guard let work = work(of: round, stamp, cluster) else {
       guard let id = round.id else {
-        return refuse(round, Self.text(of: .transactionTooLarge), cluster)
+        return refuseOrPart(round, Self.text(of: .transactionTooLarge), cluster)
       }
       return cluster.pointee.negotiator.abandon(
         id, .invalid, at: now.instant, &resource, &cluster.pointee.effects)
@@ -119,7 +121,7 @@ extension Node {
       refuse(round, "BUSY an earlier member of that id is not done with (not-applied)", cluster)
     case .rejected(let reason):
       // Its commands ran on this very data: it can only lack room.
-      refuse(round, Self.text(of: reason), cluster)
+      refuseOrPart(round, Self.text(of: reason), cluster)
     case .full, .notReady:
       refuse(round, "BUSY too many transactions are under way (not-applied)", cluster)
     }
@@ -301,6 +303,21 @@ extension Node {
       answerLate(unit, from: start, tellsChange: false, cluster)
     }
     release(round)
+  }
+
+  /// Refuses a round of one unit; the units of another one are each tried alone, once the turn's
+  /// commands are done, as only some may be to blame.
+  private mutating func refuseOrPart(_ round: Round, _ text: String, _ cluster: ClusterPointer) {
+    if round.units.count > 1 {
+      cluster.pointee.parted.append(round)
+    } else {
+      refuse(round, text, cluster)
+    }
+  }
+
+  /// Gives the units of such rounds back.
+  mutating func partRounds(_ cluster: ClusterPointer) {
+    while let round = cluster.pointee.parted.popLast() { giveBack(round, alone: true, cluster) }
   }
 
   /// Moves a unit's reply from `output` to what Host sends next.

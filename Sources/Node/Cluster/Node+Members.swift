@@ -9,7 +9,7 @@ extension Node {
   mutating func membersInCluster(_ session: SessionPointer, _ cluster: ClusterPointer) {
     let count = parser.arguments.count
     guard count > 1 else {
-      if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
+      if waitsForOwnRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       return listMembers(cluster)
     }
     guard parser.arguments[1].isWord("remove"), count == 3 || count == 4,
@@ -19,6 +19,9 @@ extension Node {
       MemberID(number).isValid
     else {
       return fail("ERR a member's id is a number from 1 to \(MemberID.numberMax) (not-applied)")
+    }
+    if cluster.pointee.unit.request != nil, isInOpenRound(session, cluster) {
+      return fail("ERR MEMBERS REMOVE is a UDP message of its own (not-applied)")
     }
     if count == 4 {
       removeByForce(MemberID(number), session, cluster)

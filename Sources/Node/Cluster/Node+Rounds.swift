@@ -31,14 +31,20 @@ extension Node {
     if command == .members { return membersInCluster(session, cluster) }
     guard let access = access(of: spec, session) else {
       // It may change what the session is: not before what it asked for earlier is answered.
-      if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
+      if waitsForOwnRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       return call(command, session)
     }
     if let refusal = clusterRefusal(access, cluster) {
       fail(refusal)
       return endUnlessDeferred(spec, session, cluster)
     }
+    if isInOpenRound(session, cluster), cluster.pointee.open?.change != nil {
+      return fail("ERR MEMBERS REMOVE is a UDP message of its own (not-applied)")
+    }
     if command == .watch, !endRound(before: spec, session, cluster) {
+      return deferUnit(behind: .round, session, cluster)
+    }
+    guard standsAlone(session, cluster) else {
       return deferUnit(behind: .round, session, cluster)
     }
     guard let touchesRound = claim(access, spec, session, cluster) else {
@@ -53,6 +59,17 @@ extension Node {
       return call(command, session)
     }
     joinRound(spec, access, touchesRound: touchesRound, session, cluster)
+  }
+
+  /// What is large goes into a round of its own. The open one ends before the keys are claimed, as
+  /// it may hold them. False: it holds earlier commands of the session and has to be waited for.
+  private mutating func standsAlone(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+    guard cluster.pointee.unit.bytes.count > Cluster.roundByteCountMax, !isRenewing(cluster)
+    else { return true }
+    // Of a request all commands go into one round.
+    if isInOpenRound(session, cluster) { return !waitsForOwnRound(session, cluster) }
+    closeRound()
+    return true
   }
 
   /// WATCH is never part of a round, whose commands may be run again: it sees what is committed.
@@ -84,9 +101,6 @@ extension Node {
     _ spec: UnsafePointer<CommandSpec>, _ access: Access, touchesRound: Bool,
     _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
-    if cluster.pointee.unit.bytes.count > Cluster.roundByteCountMax, !isRenewing(cluster) {
-      closeRound()
-    }
     let round = openRound(cluster)
     let start = output.count
     let queue = session.pointee.queue
@@ -96,7 +110,7 @@ extension Node {
       return
     }
     cluster.pointee.unit.hasJoined = true
-    if spec.pointee.flags.contains(.denyOOM) || queue != nil { round.grows = true }
+    if mayGrow(spec, queue) { round.grows = true }
     visitKeys(of: spec, queue, watches) { key, isWritten in
       round.keys.insert(key, isWritten: isWritten)
     }
@@ -106,6 +120,14 @@ extension Node {
       cluster.pointee.unit.queue = queue
       cluster.pointee.unit.watches = watches
     }
+  }
+
+  /// Whether the data may be more after it.
+  private func mayGrow(_ spec: UnsafePointer<CommandSpec>, _ queue: TransactionQueue?) -> Bool {
+    var mayGrow = spec.pointee.flags.contains(.denyOOM)
+    guard command(spec, is: .exec), let queue else { return mayGrow }
+    visitQueue(queue) { spec, _ in if spec.pointee.flags.contains(.denyOOM) { mayGrow = true } }
+    return mayGrow
   }
 
   /// Whether the reply may name a version.
@@ -340,6 +362,12 @@ extension Node {
     return session.pointee.round == open.number
   }
 
+  /// Whether a command that cannot join the open round has to wait for it, because it holds earlier
+  /// ones of its session, whose replies come first. A request has one reply for all.
+  func waitsForOwnRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+    cluster.pointee.unit.request == nil && isInOpenRound(session, cluster)
+  }
+
   /// Whether the open round can end before the command at hand. Not when it is being run again, nor
   /// when it holds earlier commands of the session: their replies come first.
   private func mayCloseRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
@@ -391,7 +419,11 @@ extension Node {
       if seals { return block(on: holder, session, cluster) }
       return output.reply(bulk: "in-doubt")
     }
-    if isOpen { return deferBehindRound(session, cluster) }
+    if isOpen {
+      // A request cannot wait for the round that it is in.
+      guard cluster.pointee.unit.hasJoined else { return deferBehindRound(session, cluster) }
+      return output.reply(bulk: "in-doubt")
+    }
     switch standing(of: id, session) {
     case .duplicate(.aborted, _): output.reply(bulk: "aborted")
     case .duplicate: output.reply(bulk: "committed")

@@ -102,6 +102,7 @@ extension Node {
   /// Ends what the turn's commands began, and lets go on what waited: once a turn.
   mutating func concludeTurn(_ cluster: ClusterPointer) {
     closeRound()
+    partRounds(cluster)
     guard let database else { return }
     var resource = storeResource(database)
     if cluster.pointee.negotiator.deadline <= now.instant {
