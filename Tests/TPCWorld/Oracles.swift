@@ -6,11 +6,15 @@ extension World {
   /// Everybody up, no more faults: runs until nothing is left to do. Returns what is wrong then.
   public func comeToRest() {
     for node in nodes where !removed.contains(node.member) { start(node) }
-    // Who was to join, and is not in doubt, asks somebody that is there.
-    for node in nodes where outsiders.contains(node.member) && node.resource.staged.isEmpty {
-      if node.isUp, let donor = live.first { enter(node, by: donor) }
-    }
-    for _ in 0..<400 {
+    for round in 0..<400 {
+      // Who was to join, and is not in doubt, asks somebody that is there; its copy begins again
+      // when the list of that one changes.
+      for node in nodes where outsiders.contains(node.member) && node.resource.staged.isEmpty {
+        guard node.isUp,
+          let donor = live.max(by: { $0.resource.epoch.isCovered(by: $1.resource.epoch) })
+        else { continue }
+        if round == 0 || node.resource.epoch != donor.resource.epoch { enter(node, by: donor) }
+      }
       for node in actors { learnOfRemovals(node) }
       for node in actors { force(node) }
       for _ in 0..<20_000 where !network.isEmpty {
