@@ -11,7 +11,7 @@ extension World {
       // when the list of that one changes.
       for node in nodes where outsiders.contains(node.member) && node.resource.staged.isEmpty {
         guard node.isUp,
-          let donor = live.max(by: { $0.resource.epoch.isCovered(by: $1.resource.epoch) })
+          let donor = live.max(by: { !$1.resource.epoch.isCovered(by: $0.resource.epoch) })
         else { continue }
         if round == 0 || node.resource.epoch != donor.resource.epoch { enter(node, by: donor) }
       }
