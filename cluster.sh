@@ -18,7 +18,8 @@ machine is localhost, 127.0.0.1 or [::1] runs here, without ssh.
 
 The first `up` numbers the members in the order of the file and draws the cluster's secret. Both stay
 in HOSTS_FILE.state (mode 0700) with the flags given last, and never change: a file that lists other
-members is refused. Each member keeps its data, log and process id in ~/tuppence/member-N.
+members is refused. Each member keeps its data, log, secret and process id in ~/tuppence/member-N. A
+folder with another secret is another cluster's: it is refused, and left as it is.
 
 Environment:
   CLUSTER_DIR      folder on each machine in place of ~/tuppence
@@ -102,6 +103,13 @@ cluster are not changed here" ;;
   list=${list%,}
 }
 
+# Reads the secret, and what a member's folder is known by.
+read_secret() {
+  secret=$(cat "$state/secret" 2>/dev/null) || true
+  [ -n "$secret" ] || die "$state/secret is empty or missing: each member has a copy in its folder"
+  mark=$(sha256sum <<<"$secret")
+}
+
 read_flags() {
   [ ! -e "$state/flags" ] || mapfile -d '' -t flags <"$state/flags"
 }
@@ -122,7 +130,7 @@ quoted() {
 # input, so the secret within it stands in no list of processes.
 on() {
   local machine=${machines[$1]} script=$2 ssh
-  local words=("${CLUSTER_DIR-}" "${ids[$1]}" "${@:3}")
+  local words=("${CLUSTER_DIR-}" "${ids[$1]}" "$mark" "${@:3}")
   if is_here "$machine"; then
     (cd && exec sh -s -- "${words[@]}" 9>&-) <<<"$common$script"
   else
@@ -131,14 +139,23 @@ on() {
   fi
 }
 
-# What all scripts begin with.
+# What all scripts begin with. They end with 3 where the member's folder is not of this cluster.
 # shellcheck disable=SC2016
 common='set -eu
 umask 077
 home=${1:-$HOME/tuppence}/member-$2
-id=$2
-shift 2
+id=$2 mark=$3
+shift 3
 case $home in /*) ;; *) home=$(pwd)/$home ;; esac
+if [ -s "$home/secret" ]; then
+  [ "$(sha256sum <"$home/secret")" = "$mark" ] || {
+    echo "$home belongs to another cluster: its secret is another one (CLUSTER_DIR)" >&2
+    exit 3
+  }
+elif [ -e "$home/data" ]; then
+  echo "$home has data and no secret, so it may belong to another cluster" >&2
+  exit 3
+fi
 # The process of the member, in $pid; false when there is none.
 running() {
   [ -s "$home/pid" ] || return 1
@@ -225,12 +242,21 @@ tell() {
   return "$status"
 }
 
+# False, and says why, when a member's folder is not of this cluster. A machine that is out of reach
+# is none of its business.
+is_ours() {
+  local said status=0
+  said=$(on "$1" : 2>&1) || status=$?
+  [ $status -eq 3 ] || return 0
+  echo "member ${ids[$1]} (${addresses[$1]}): $said"
+  return 1
+}
+
 start() {
-  local serve=${TUPPENCE_SERVE:-serve} secret
+  local serve=${TUPPENCE_SERVE:-serve}
   if [ -z "${TUPPENCE_SERVE-}" ] && is_here "${machines[$1]}"; then
     serve=$("$root/packaging/build" serve)
   fi
-  secret=$(<"$state/secret")
   tell "$1" on "$1" "give_secret() { echo '$secret'; }$start_script" "$serve" "$list" \
     ${flags[@]+"${flags[@]}"}
 }
@@ -310,6 +336,7 @@ exec 9>"$state/lock"
 chmod 600 "$state/lock"
 [ "$command" = exec ] || flock -n 9 || die "another cluster.sh is at work on $hosts"
 read_members
+read_secret
 if [ "$command" = up ] && [ $# -gt 0 ]; then
   (umask 077 && printf '%s\0' "$@" >"$state/flags.new")
   mv "$state/flags.new" "$state/flags"
@@ -317,7 +344,7 @@ fi
 read_flags
 
 case $command in
-  up) each start ;;
+  up) each is_ours && each start ;;
   down) each stop ;;
   status)
     find_clie

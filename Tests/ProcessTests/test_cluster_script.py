@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -24,9 +25,11 @@ cd && exec sh -c "$*"
 class Script:
     """A hosts file, and cluster.sh with its folder as home."""
 
-    def __init__(self, folder, machine=""):
+    def __init__(self, folder, machine="", name="the hosts"):
         self.folder = folder
-        self.hosts = folder / "the hosts"
+        self.hosts = folder / name
+        self.machine = machine
+        self.others = []
         self.addresses = [f"127.0.0.1:{processes.free_port()}" for _ in range(3)]
         self.write(self.addresses, machine)
         (folder / "ssh").write_text(STAND_IN)
@@ -47,10 +50,16 @@ class Script:
         return done.stdout + done.stderr
 
     def home(self, number):
-        return self.folder / "tuppence" / f"member-{number}"
+        folder = self.environment.get("CLUSTER_DIR", self.folder / "tuppence")
+        return pathlib.Path(folder) / f"member-{number}"
 
     def pid(self, number):
         return int((self.home(number) / "pid").read_text())
+
+    def other(self, name="other hosts"):
+        """Another cluster of the same machines."""
+        self.others.append(Script(self.folder, self.machine, name))
+        return self.others[-1]
 
     def is_whole(self):
         done = subprocess.run(
@@ -58,6 +67,8 @@ class Script:
         return done.returncode == 0
 
     def end(self):
+        for other in self.others:
+            other.end()
         for number in (1, 2, 3):
             try:
                 command = pathlib.Path(f"/proc/{self.pid(number)}/cmdline").read_bytes()
@@ -134,6 +145,76 @@ def test_other_members_than_at_first_are_refused(script):
     # The order of the lines is not the order of the ids.
     script.write(reversed(script.addresses))
     assert f"member 1 ({script.addresses[0]}): stopped" in script("down")
+
+
+def files_below(folder):
+    """Each file and what is in it, without what a running member writes."""
+    names = {path for path in folder.rglob("*") if path.name in ("secret", "pid")}
+    return {path: path.read_bytes() for path in names}
+
+
+def test_two_clusters_in_the_same_folders_are_told_apart(script):
+    script("up")
+    other = script.other()
+    before = files_below(script.folder / "tuppence")
+    assert other("up", expect=1).count("belongs to another cluster") == 3
+    assert other("down", expect=1).count("belongs to another cluster") == 3
+    assert other("status", expect=1).count("belongs to another cluster") == 3
+    assert other("exec", "touch", "mine", expect=1).count("belongs to another cluster") == 3
+    # Nor is the folder of a member that is down taken.
+    os.kill(script.pid(1), signal.SIGKILL)
+    serve_runs.wait_until(lambda: not script.is_whole())
+    assert other("up", expect=1).count("belongs to another cluster") == 3
+    assert files_below(script.folder / "tuppence") == before
+    assert not (script.home(1) / "mine").exists()
+    assert script("up").count("runs already") == 2
+    serve_runs.wait_until(script.is_whole)
+    # In folders of its own the other one runs beside it.
+    other.environment["CLUSTER_DIR"] = str(script.folder / "apart")
+    assert other("up").count("started") == 3
+    assert other("down").count("stopped") == 3
+    assert script("down").count("stopped") == 3
+    assert other("up").count("started") == 3
+    assert other("down").count("stopped") == 3
+
+
+def test_a_copy_of_the_hosts_file_makes_no_second_cluster(script):
+    script("up")
+    script("down")
+    copy = script.other()
+    copy.write(script.addresses, script.machine)
+    assert copy("up", expect=1).count("belongs to another cluster") == 3
+    # Under another name it is the same cluster as long as its state comes along.
+    shutil.rmtree(script.folder / "other hosts.state")
+    script.hosts.rename(copy.hosts)
+    (script.folder / "the hosts.state").rename(script.folder / "other hosts.state")
+    assert copy("up").count("started") == 3
+
+
+def test_nothing_is_started_when_one_folder_is_taken(script):
+    script("up")
+    script("down")
+    shutil.rmtree(script.home(1))
+    assert script.other()("up", expect=1).count("belongs to another cluster") == 2
+    assert not script.home(1).exists()
+
+
+def test_a_folder_whose_secret_is_lost_is_refused(script):
+    script("up")
+    script("down")
+    secret = (script.home(1) / "secret").read_text()
+    (script.home(1) / "secret").write_text("")
+    (script.home(2) / "secret").unlink()
+    said = script("up", expect=1)
+    assert said.count("has data and no secret, so it may belong") == 2
+    assert "member 1 " in said and "member 2 " in said and "started" not in said
+    for number in (1, 2):
+        (script.home(number) / "secret").write_text(secret)
+    assert script("up").count("started") == 3
+    (script.folder / "the hosts.state" / "secret").write_text("\n")
+    for command in ("up", "down", "status"):
+        assert "the hosts.state/secret is empty or missing" in script(command, expect=2)
+    (script.folder / "the hosts.state" / "secret").write_text(secret)
 
 
 def test_a_member_that_does_not_start_is_named_with_the_end_of_its_log(script):
