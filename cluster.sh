@@ -62,21 +62,22 @@ read_hosts() {
   [ ${#addresses[@]} -le 64 ] || die "$hosts lists more than 64 members"
 }
 
+# keep NAME: standard input becomes that file of the state folder; a power cut leaves it whole or not
+# there.
+keep() {
+  (umask 077 && cat >"$state/$1.new")
+  sync "$state/$1.new"
+  mv "$state/$1.new" "$state/$1"
+}
+
 # Gives out ids and the secret unless that was done before.
 hand_out() {
   local index
-  [ -d "$state" ] || mkdir -m 700 "$state"
-  if [ ! -e "$state/members" ]; then
-    (umask 077 && head -c 32 /dev/urandom | base64 >"$state/secret.new")
-    mv "$state/secret.new" "$state/secret"
-    (
-      umask 077
-      for index in "${!addresses[@]}"; do
-        echo "$((index + 1)) ${addresses[index]} ${machines[index]}"
-      done >"$state/members.new"
-    )
-    mv "$state/members.new" "$state/members"
-  fi
+  [ ! -e "$state/members" ] || return 0
+  head -c 32 /dev/urandom | base64 | keep secret
+  for index in "${!addresses[@]}"; do
+    echo "$((index + 1)) ${addresses[index]} ${machines[index]}"
+  done | keep members
 }
 
 # Compares HOSTS_FILE with what was given out; fills `ids` in the order of the members.
@@ -175,7 +176,9 @@ shift 2
 command -v "$serve" >/dev/null || { echo "no program $serve"; exit 1; }
 mkdir -p "$home"
 give_secret >"$home/secret.new"
+sync "$home/secret.new"
 mv "$home/secret.new" "$home/secret"
+sync "$home" "$home/.."
 touch "$home/log"
 begin=$(($(wc -c <"$home/log") + 1))
 setsid "$serve" --id "$id" --cluster "$list" --secret-file "$home/secret" --data "$home/data" \
@@ -328,18 +331,19 @@ esac
 
 read_hosts
 if [ "$command" = up ]; then
-  hand_out
+  (umask 077 && mkdir -p "$state")
 elif [ ! -e "$state/members" ]; then
   die "no cluster was started by $hosts: there is no $state/members"
 fi
 exec 9>"$state/lock"
 chmod 600 "$state/lock"
 [ "$command" = exec ] || flock -n 9 || die "another cluster.sh is at work on $hosts"
+[ "$command" != up ] || hand_out
 read_members
 read_secret
-if [ "$command" = up ] && [ $# -gt 0 ]; then
-  (umask 077 && printf '%s\0' "$@" >"$state/flags.new")
-  mv "$state/flags.new" "$state/flags"
+if [ "$command" = up ]; then
+  [ $# -eq 0 ] || printf '%s\0' "$@" | keep flags
+  sync "$state" "$state/.."
 fi
 read_flags
 

@@ -49,6 +49,14 @@ class Script:
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def put_before(self, name, text):
+        """Lets a shell script take the place of a program."""
+        folder = self.folder / "programs"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+        self.environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+
     def home(self, number):
         folder = self.environment.get("CLUSTER_DIR", self.folder / "tuppence")
         return pathlib.Path(folder) / f"member-{number}"
@@ -215,6 +223,45 @@ def test_a_folder_whose_secret_is_lost_is_refused(script):
     for command in ("up", "down", "status"):
         assert "the hosts.state/secret is empty or missing" in script(command, expect=2)
     (script.folder / "the hosts.state" / "secret").write_text(secret)
+
+
+def test_of_two_first_ups_at_once_one_is_refused(folder):
+    script = Script(folder)
+    # The first one stays where it draws the secret, for 10 s at most.
+    script.put_before("base64", f"""
+        touch '{folder}/drawing'
+        for try in $(seq 200); do [ -e '{folder}/go' ] || sleep 0.05; done
+        exec {shutil.which("base64")}""")
+    first = subprocess.Popen(
+        [SCRIPT, "up", script.hosts], env=script.environment, stdout=subprocess.DEVNULL)
+    try:
+        serve_runs.wait_until((folder / "drawing").exists)
+        assert "another cluster.sh is at work" in script("up", expect=2)
+        (folder / "go").touch()
+        assert first.wait(timeout=60) == 0
+        secret = (folder / "the hosts.state" / "secret").read_text()
+        assert {(script.home(number) / "secret").read_text() for number in (1, 2, 3)} == {secret}
+    finally:
+        first.wait(timeout=60)
+        script.end()
+
+
+def test_what_was_given_out_is_on_disk_before_a_member_starts(folder):
+    script = Script(folder)
+    script.environment["TUPPENCE_SERVE"] = str(folder / "programs" / "serve")
+    # Each line is a path that was synced, or a start.
+    script.put_before("serve", f"echo serve >>'{folder}/steps'; exit 1")
+    note = f"""for path in "$@"; do readlink -f "$path" >>'{folder}/steps'; done"""
+    script.put_before("sync", f'{note}\nexec {shutil.which("sync")} "$@"')
+    script("up", "--max-value", "1mb", expect=1)
+    steps = (folder / "steps").read_text().splitlines()
+    state, home = folder / "the hosts.state", script.home(1)
+    files = [state / f"{name}.new" for name in ("secret", "members", "flags")] + [home / "secret.new"]
+    for path in (*files, state, folder, home, home.parent):
+        assert str(path) in steps[:steps.index("serve")], path
+    # The folder follows what was renamed within it.
+    assert steps.index(str(state)) > steps.index(str(files[2]))
+    assert steps.index(str(home)) > steps.index(str(files[3]))
 
 
 def test_a_member_that_does_not_start_is_named_with_the_end_of_its_log(script):
