@@ -18,7 +18,7 @@ machine is localhost, 127.0.0.1 or [::1] runs here, without ssh.
 
 The first `up` numbers the members in the order of the file and draws the cluster's secret. Both stay
 in HOSTS_FILE.state (mode 0700) with the flags given last, and never change: a file that lists other
-members is refused. Each member keeps its data, log, secret and process id in ~/tuppence/member-N. A
+addresses is refused. Each member keeps its data, log, secret and process id in ~/tuppence/member-N. A
 folder with another secret is another cluster's: it is refused, and left as it is.
 
 Environment:
@@ -38,10 +38,11 @@ die() {
 
 root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 ids=() addresses=() machines=() flags=()
+declare -A machine_of=()
 
 # --- Who the members are -------------------------------------------------------------------------
 
-# Reads HOSTS_FILE into `addresses` and `machines`.
+# Reads HOSTS_FILE into `addresses` and `machine_of`. ssh wants an IPv6 address without brackets.
 read_hosts() {
   local line address machine rest
   [ -r "$hosts" ] || die "cannot read $hosts"
@@ -56,7 +57,7 @@ read_hosts() {
       || die "$hosts: $machine is no name that ssh can be given"
     case " ${addresses[*]-} " in *" $address "*) die "$hosts: $address stands there twice" ;; esac
     addresses+=("$address")
-    machines+=("$machine")
+    machine_of[$address]=$(tr -d '[]' <<<"$machine")
   done <"$hosts"
   [ ${#addresses[@]} -gt 0 ] || die "$hosts lists no member"
   [ ${#addresses[@]} -le 64 ] || die "$hosts lists more than 64 members"
@@ -76,21 +77,22 @@ hand_out() {
   [ ! -e "$state/members" ] || return 0
   head -c 32 /dev/urandom | base64 | keep secret
   for index in "${!addresses[@]}"; do
-    echo "$((index + 1)) ${addresses[index]} ${machines[index]}"
+    echo "$((index + 1)) ${addresses[index]}"
   done | keep members
 }
 
-# Compares HOSTS_FILE with what was given out; fills `ids` in the order of the members.
+# Compares HOSTS_FILE with what was given out; fills `ids`, `addresses` and `machines` in the order of
+# the members.
 read_members() {
-  local id address machine listed=" ${addresses[*]} " known=" "
-  addresses=() machines=()
-  while read -r id address machine; do
+  local id address listed=" ${addresses[*]} " known=" "
+  addresses=()
+  while read -r id address _; do
     case $listed in
       *" $address "*) ;;
       *) die "member $id ($address) stands in $state/members and not in $hosts: the members of a \
 cluster are not changed here" ;;
     esac
-    ids+=("$id") addresses+=("$address") machines+=("$machine")
+    ids+=("$id") addresses+=("$address") machines+=("${machine_of[$address]}")
     known+="$address "
   done <"$state/members"
   for address in $listed; do
@@ -118,7 +120,7 @@ read_flags() {
 # --- Running something on a member's machine -----------------------------------------------------
 
 is_here() {
-  case $1 in localhost | 127.0.0.1 | '[::1]') ;; *) return 1 ;; esac
+  case $1 in localhost | 127.0.0.1 | ::1) ;; *) return 1 ;; esac
 }
 
 # Quotes words for a shell on the other side: ssh joins what it is given with blanks.

@@ -17,6 +17,7 @@ SCRIPT = pathlib.Path(processes.ROOT) / "cluster.sh"
 STAND_IN = """#!/bin/sh
 [ "$1" = -q ] || exit 99
 echo "$2" >>"$HOME/machines"
+[ "$2" != wrong ] || exit 255
 shift 2
 cd && exec sh -c "$*"
 """
@@ -153,6 +154,34 @@ def test_other_members_than_at_first_are_refused(script):
     # The order of the lines is not the order of the ids.
     script.write(reversed(script.addresses))
     assert f"member 1 ({script.addresses[0]}): stopped" in script("down")
+
+
+def test_a_machine_can_be_given_another_name(folder):
+    script = Script(folder, "wrong")
+    try:
+        assert script("up", expect=1).count("failed") == 3
+        script.write(script.addresses, "right")
+        assert script("up").count("started") == 3
+        assert set((folder / "machines").read_text().split()) == {"wrong", "right"}
+        # Of the same members in another order, and on this machine.
+        script.write(reversed(script.addresses))
+        (folder / "machines").unlink()
+        assert f"member 1 ({script.addresses[0]}): stopped" in script("down")
+        assert not (folder / "machines").exists()
+    finally:
+        script.end()
+
+
+def test_ssh_is_given_an_ipv6_address_without_brackets(folder):
+    script = Script(folder)
+    script.environment["TUPPENCE_SERVE"] = "/no/such/serve"
+    script.write(["[2001:db8::7]:9099"])
+    assert "member 1 ([2001:db8::7]:9099): no program" in script("up", expect=1)
+    assert set((folder / "machines").read_text().split()) == {"2001:db8::7"}
+    (folder / "machines").unlink()
+    script.write(["[2001:db8::7]:9099"], "[::1]")
+    assert "no program" in script("up", expect=1)
+    assert not (folder / "machines").exists()
 
 
 def files_below(folder):
