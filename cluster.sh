@@ -5,7 +5,8 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-usage: cluster.sh up HOSTS_FILE [FLAG_OF_SERVE...]   start the members that are not running
+usage: cluster.sh up HOSTS_FILE [--] [FLAG_OF_SERVE...]
+                                                     start the members that are not running
        cluster.sh down HOSTS_FILE                    stop those that are, in order
        cluster.sh status HOSTS_FILE                  one line a member
        cluster.sh exec HOSTS_FILE clie ARGUMENT...   run clie from here against each member
@@ -17,15 +18,17 @@ given (USER@MACHINE). Blank lines and lines that begin with # count for nothing.
 machine is localhost, 127.0.0.1 or [::1] runs here, without ssh.
 
 The first `up` numbers the members in the order of the file and draws the cluster's secret. Both stay
-in HOSTS_FILE.state (mode 0700) with the flags given last, and never change: a file that lists other
-addresses is refused. Each member keeps its data, log, secret and process id in ~/tuppence/member-N. A
-folder with another secret is another cluster's: it is refused, and left as it is.
+in HOSTS_FILE.state (mode 0700) and never change: a file that lists other addresses is refused. The
+flags are kept there until `up` is given others, or -- alone, which takes them back. Each member keeps
+its data, log, secret and process id in ~/tuppence/member-N. A folder with another secret is another
+cluster's: it is refused, and left as it is.
 
 Environment:
   CLUSTER_DIR      folder on each machine in place of ~/tuppence
   CLUSTER_SSH      in place of ssh, with options: "ssh -i key"
   TUPPENCE_SERVE   serve on the machines: elsewhere `serve` in PATH, here that of this clone
   TUPPENCE_CLIE    clie on this machine; without it that of this clone
+  CLIE_...         what clie reads itself, as CLIE_PASSWORD_FILE where members want a password
 
 Exit code: 0 done; 1 at least one member failed, was not running or does not reach all; 2 usage.
 END
@@ -259,8 +262,10 @@ is_ours() {
 
 start() {
   local serve=${TUPPENCE_SERVE:-serve}
-  if [ -z "${TUPPENCE_SERVE-}" ] && is_here "${machines[$1]}"; then
-    serve=$("$root/packaging/build" serve)
+  if is_here "${machines[$1]}"; then
+    [ -n "${TUPPENCE_SERVE-}" ] || serve=$("$root/packaging/build" serve)
+    # Elsewhere a path begins in the home, here in the folder that we are in.
+    case $serve in /*) ;; */*) serve=$PWD/$serve ;; esac
   fi
   tell "$1" on "$1" "give_secret() { echo '$secret'; }$start_script" "$serve" "$list" \
     ${flags[@]+"${flags[@]}"}
@@ -284,8 +289,9 @@ find_clie() { clie=${TUPPENCE_CLIE:-$("$root/packaging/build" clie)}; }
 health() {
   local info reached all doubts
   on "$1" "$state_script" || return 1
-  info=$(clie_at "$1" -o exec INFO cluster) || {
+  info=$(clie_at "$1" -o exec INFO cluster 2>&1) || {
     echo "$info"
+    case $info in *NOAUTH*) echo "CLIE_PASSWORD_FILE has to name a file with the password" ;; esac
     return 1
   }
   field() { sed -n "s/^$1:\([0-9]*\).*/\1/p" <<<"$info"; }
@@ -344,7 +350,10 @@ chmod 600 "$state/lock"
 read_members
 read_secret
 if [ "$command" = up ]; then
-  [ $# -eq 0 ] || printf '%s\0' "$@" | keep flags
+  if [ $# -gt 0 ]; then
+    [ "$1" != -- ] || shift
+    { [ $# -eq 0 ] || printf '%s\0' "$@"; } | keep flags
+  fi
   sync "$state" "$state/.."
 fi
 read_flags

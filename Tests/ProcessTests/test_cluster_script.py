@@ -43,9 +43,9 @@ class Script:
         lines = [f"{address} {machine}".strip() for address in addresses]
         self.hosts.write_text("# three members\n\n" + "\n".join(lines) + "\n")
 
-    def __call__(self, command, *arguments, expect=0):
+    def __call__(self, command, *arguments, expect=0, cwd=None):
         done = subprocess.run(
-            [SCRIPT, command, self.hosts, *arguments], env=self.environment, text=True,
+            [SCRIPT, command, self.hosts, *arguments], env=self.environment, text=True, cwd=cwd,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -182,6 +182,45 @@ def test_ssh_is_given_an_ipv6_address_without_brackets(folder):
     script.write(["[2001:db8::7]:9099"], "[::1]")
     assert "no program" in script("up", expect=1)
     assert not (folder / "machines").exists()
+
+
+def test_flags_can_be_taken_back(folder):
+    script = Script(folder)
+    script.environment["TUPPENCE_SERVE"] = str(folder / "programs" / "serve")
+    script.put_before("serve", f"""echo "$@" | sed 's|.*/log *||' >>'{folder}/flags'; exit 1""")
+    given = []
+    for flags in (["--max-value", "1mb"], [], ["--"], [], ["--", "-u"], []):
+        script("up", *flags, expect=1)
+        given.append(set((folder / "flags").read_text().splitlines()))
+        (folder / "flags").unlink()
+    assert given == [{"--max-value 1mb"}, {"--max-value 1mb"}, {""}, {""}, {"-u"}, {"-u"}]
+
+
+def test_serve_may_be_named_from_the_folder_one_is_in(folder):
+    script = Script(folder)
+    (folder / "programs").mkdir()
+    (folder / "programs" / "serve").symlink_to(processes.binary("serve"))
+    script.environment["TUPPENCE_SERVE"] = "programs/../serve"
+    try:
+        assert f"no program {folder}/programs/programs/../serve" in script(
+            "up", expect=1, cwd=folder / "programs")
+        script.environment["TUPPENCE_SERVE"] = "./serve"
+        assert script("up", cwd=folder / "programs").count("started") == 3
+    finally:
+        script.end()
+
+
+def test_members_with_a_password_are_asked_with_it(script):
+    made = subprocess.run(
+        ["openssl", "passwd", "-6", "secret"], capture_output=True, text=True, check=True)
+    (script.folder / "hash").write_text(made.stdout)
+    (script.folder / "password").write_text("secret\n")
+    script("up", "--password-file", script.folder / "hash")
+    said = script("status", expect=1)
+    assert said.count("NOAUTH") == said.count("CLIE_PASSWORD_FILE has to name a file with the password") == 3
+    script.environment["CLIE_PASSWORD_FILE"] = str(script.folder / "password")
+    serve_runs.wait_until(script.is_whole)
+    assert script("exec", "clie", "-o", "ping").count("PONG") == 3
 
 
 def files_below(folder):
