@@ -47,8 +47,8 @@ struct Session {
   var round: UInt64 = 0
   /// Its next command waits for a key since then.
   var blockedSince: Instant?
-  /// Its next command goes in a round of its own.
-  var isAlone = false
+  /// So many of its next commands go each in a round of its own.
+  var aloneCount = 0
 
   /// What of its queue and watches is counted in `Node.queuedByteCount`.
   var countedByteCount = 0

@@ -8,8 +8,8 @@ import Base
 /// staged and settled at any member where the entries of their keys are the same, they do what they
 /// did here.
 extension Database {
-  /// A point in the open transaction, which is `multi`, to which it can be taken back. The bounds of
-  /// a transaction count anew from here: what others did before is nothing to who comes after.
+  /// A point in the open transaction, which is `multi`, to which it can be taken back. The bounds
+  /// of a transaction count anew from here: what others did before is nothing to who comes after.
   /// - Complexity: O(changes since the savepoint before).
   public mutating func savepoint() -> Savepoint {
     invariant(transaction.isOpen && transaction.isMulti, "a savepoint is within a transaction")

@@ -37,7 +37,7 @@ extension Node {
       session.pointee.progress = .none
       if unit.queue != nil { session.pointee.queue = unit.queue }
       if !unit.watches.isEmpty { session.pointee.watches = unit.watches }
-      session.pointee.isAlone = alone
+      if alone { session.pointee.aloneCount += 1 }
       inputByteCount += unit.input.count
     }
     cluster.pointee.mayUnblock = true
@@ -100,8 +100,30 @@ extension Node {
         round.restore(before)
         return false
       }
+      if before.units.count > 1, isOverBound(database) {
+        database.pointee.rollback()
+        cluster.pointee.open = nil
+        round.restore(before)
+        abandon(round, cluster)
+        return true
+      }
     }
     return true
+  }
+
+  /// What the units of a round change is more than before, as their keys hold more by now, and more
+  /// than a transaction may: each is to be one.
+  private func isOverBound(_ database: UnsafeMutablePointer<Database>) -> Bool {
+    database.pointee.log.recordByteCount > options.database.transactionByteCountMax
+  }
+
+  private mutating func abandon(_ round: Round, _ cluster: ClusterPointer) {
+    guard let database, let id = round.id else { return }
+    cluster.pointee.rounds[id] = round
+    var resource = storeResource(database)
+    cluster.pointee.negotiator.abandon(
+      id, .invalid, at: now.instant, &resource, &cluster.pointee.effects)
+    carryOutEffects(cluster)
   }
 
   /// Runs one unit in the round that is open again. False when it would have to wait.

@@ -9,7 +9,7 @@ extension Node {
   mutating func beginUnit(
     _ bytes: UnsafeRawBufferPointer, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
-    if session.pointee.isAlone { closeRound() }
+    if session.pointee.aloneCount > 0 { closeRound() }
     cluster.pointee.unit = UnitAtHand(bytes: bytes, blockedSince: session.pointee.blockedSince)
   }
 
@@ -29,8 +29,8 @@ extension Node {
     else { return false }
     session.pointee.round = open.number
     addUnit(session.pointee.link, replyFrom: start, cluster)
-    if session.pointee.isAlone || isRoundFull(cluster) { closeRound() }
-    session.pointee.isAlone = false
+    if session.pointee.aloneCount > 0 || isRoundFull(cluster) { closeRound() }
+    session.pointee.aloneCount = max(0, session.pointee.aloneCount - 1)
     return true
   }
 
@@ -65,11 +65,14 @@ extension Node {
     let operationCount = before?.operations.count ?? 0
     guard execute(bytes, of: head, on: link) else { return true }
     guard !cluster.pointee.unit.isDeferred else {
+      _ = takeGateStart()
       output.truncate(to: start)
       undoUnit(since: before, point, operationCount: operationCount, cluster)
       return false
     }
     if let open = cluster.pointee.open, cluster.pointee.unit.hasJoined || open.id != nil {
+      // It waits for the round in any case.
+      _ = takeGateStart()
       addUnit(link, replyFrom: start, cluster)
       if isRoundFull(cluster) { closeRound() }
     } else if takeGateStart(), let database {
@@ -113,6 +116,7 @@ extension Node {
     tellForced()
     if cluster.pointee.mayUnblock || cluster.pointee.patienceDeadline <= now.instant {
       unblock(cluster)
+      partRounds(cluster)
     }
     var isHurried = control.stopRequested
     #if MUTANTS

@@ -98,6 +98,35 @@ import Testing
     #expect(cluster.ask(1, cluster.connect(1), "EXISTS a") == ":0")
   }
 
+  @Test func `An id that the same request seals is not waited for`() {
+    let cluster = ClusterBench()
+    let id = OperationID(
+      unixMillis: Int64(cluster[1].bench.host.link.moment.wallMillis), random: 1, 2)
+    #expect(
+      Self.request("OUTCOME \(id) SEAL\r\nSET a 1\r\n", id: id, cluster)
+        == "$7;aborted;-ERR an id is sealed and used in one UDP message (not-applied)")
+    let isIdle = cluster[1].bench.host.isClusterIdle
+    #expect(isIdle)
+  }
+
+  @Test func `What a request reads of itself holds nobody else's reply`() {
+    let cluster = ClusterBench()
+    let client = cluster.connect(1)
+    cluster[1].bench.host.disk.isHeld = true
+    let link = LinkID(slot: 5_000, generation: 1)
+    cluster[1].bench.host.link.events.append(
+      (
+        .request(link, Endpoint(ipv4: 0x7F00_0001, port: 6_000), id: .none, plain: false),
+        Array("SET b 1\r\nGET b\r\n".utf8)
+      ))
+    cluster[1].bench.host.link.events.append((.received(client), Array("PING\r\n".utf8)))
+    cluster.run()
+    #expect(cluster.take(1, client) == "+PONG")
+    cluster[1].bench.host.disk.isHeld = false
+    cluster.settle()
+    #expect(cluster.take(1, link) == "+OK;$1;1")
+  }
+
   // MARK: Several clients
 
   @Test func `A large command waits for a key that the round before it locks`() {
@@ -143,6 +172,21 @@ import Testing
     #expect(cluster.take(1, one) == "+OK")
     #expect(cluster.take(1, two).hasPrefix("-"))
     #expect(cluster.ask(1, one, "EXISTS a b") == ":1")
+  }
+
+  /// Run again, small commands may have become large.
+  @Test func `A round that has become too large is done in parts`() {
+    let cluster = ClusterBench()
+    let (one, two) = (cluster.connect(1), cluster.connect(2))
+    #expect(cluster.ask(1, one, "SET k x") == "+OK")
+    cluster.drops = { from, to in from == 1 || to == 1 }
+    cluster.put(2, two, Self.set("k", byteCount: 6_000_000))
+    cluster.put(1, one, String(repeating: "RENAME k t\r\nRENAME t k\r\n", count: 8))
+    cluster.drops = { _, _ in false }
+    for _ in 0..<100 { cluster.advance(millis: 20) }
+    #expect(cluster.take(2, two) == "+OK")
+    #expect(cluster.take(1, one) == Array(repeating: "+OK", count: 16).joined(separator: ";"))
+    #expect(cluster.ask(1, one, "STRLEN k") == ":6000000")
   }
 
   /// The reply that waits at the gate is not that of the client whose round ends meanwhile.
