@@ -63,6 +63,8 @@ struct DatagramClient: ~Copyable {
 struct DatagramEcho: ~Copyable {
   var transport: SocketTransport
   private var buffer = ByteBuffer()
+  /// As many requests are taken in a turn at most.
+  var requestCountMax = Int.max
 
   init(_ addresses: [ListenAddress]) throws {
     var options = SocketOptions()
@@ -72,8 +74,10 @@ struct DatagramEcho: ~Copyable {
 
   mutating func turn() {
     let now = transport.wait(until: systemInstant() + .millis(1))
-    while let event = transport.next(into: &buffer, at: now) {
+    var left = requestCountMax
+    while left > 0, let event = transport.next(into: &buffer, at: now) {
       guard case .request(let link, _, _, _) = event else { continue }
+      left -= 1
       _ = transport.send(buffer.bytes, on: link, at: now)
     }
     transport.flush(at: now)
@@ -132,6 +136,26 @@ struct DatagramEcho: ~Copyable {
       var client = try DatagramClient(Self.endpoint(address, server))
       #expect(try client.ask("hello", &server) == "hello", "\(address)")
     }
+  }
+
+  @Test func `a turn may answer before it has taken all that came`() throws {
+    var server = try DatagramEcho([ListenAddress(Self.loopback4)])
+    server.requestCountMax = 3
+    var socket = try DatagramSocket(connecting: Self.endpoint(Self.loopback4, server))
+    var request = ByteBuffer()
+    for number in 10..<30 {
+      request.removeAll()
+      request.append(string: "GET \(number)\r\n")
+      try socket.send(request.bytes)
+    }
+    var answers: [String] = []
+    for _ in 0..<20 {
+      server.turn()
+      while try socket.receive(into: &request, until: .zero) {
+        answers.append(String(decoding: Array(request.bytes), as: UTF8.self))
+      }
+    }
+    #expect(answers == (10..<30).map { "GET \($0)\r\n" })
   }
 
   @Test func `more datagrams than a batch holds are all taken`() throws {

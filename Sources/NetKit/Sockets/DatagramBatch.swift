@@ -14,12 +14,10 @@ struct DatagramBatch: ~Copyable {
   /// don't all fall on the same lines of the cache. Memory that nothing was received into is never
   /// touched.
   private static var stride: Int { (64 << 10) + 192 }
-  private static var controlByteCount: Int { 64 }
 
-  private let messages: UnsafeMutablePointer<cl_mmsghdr>
-  private let vectors: UnsafeMutablePointer<iovec>
-  private let names: UnsafeMutablePointer<sockaddr_in6>
-  private let control: UnsafeMutableRawPointer
+  /// Each way has its own: a turn may end, and send, before all that was received is given out.
+  private let incoming = DatagramHeaders()
+  private let outgoing = DatagramHeaders()
   private let arena: UnsafeMutableRawPointer
 
   /// Received datagrams not given out yet: first <= end <= countMax.
@@ -29,23 +27,10 @@ struct DatagramBatch: ~Copyable {
   private var routes: RouteTable?
 
   init() {
-    messages = .allocate(capacity: Self.countMax)
-    messages.initialize(repeating: cl_mmsghdr(), count: Self.countMax)
-    vectors = .allocate(capacity: Self.countMax)
-    vectors.initialize(repeating: iovec(), count: Self.countMax)
-    names = .allocate(capacity: Self.countMax)
-    names.initialize(repeating: sockaddr_in6(), count: Self.countMax)
-    control = .allocate(byteCount: Self.countMax * Self.controlByteCount, alignment: 16)
     arena = .allocate(byteCount: Self.countMax * Self.stride, alignment: 16)
   }
 
-  deinit {
-    messages.deallocate()
-    vectors.deallocate()
-    names.deallocate()
-    control.deallocate()
-    arena.deallocate()
-  }
+  deinit { arena.deallocate() }
 
   /// From now on remembers by which of our addresses each correspondent reaches us.
   mutating func keepRoutes() {
@@ -66,7 +51,7 @@ struct DatagramBatch: ~Copyable {
     for index in 0..<Self.countMax { prepareToReceive(index, control: port.isWildcard) }
     while true {
       let count = cl_recvmmsg(
-        port.descriptor, messages, UInt32(Self.countMax), Int32(MSG_DONTWAIT), nil)
+        port.descriptor, incoming.messages, UInt32(Self.countMax), Int32(MSG_DONTWAIT), nil)
       if count >= 0 {
         end = Int(count)
         return end
@@ -77,12 +62,12 @@ struct DatagramBatch: ~Copyable {
   }
 
   private func prepareToReceive(_ index: Int, control wantsControl: Bool) {
-    vectors[index] = iovec(iov_base: arena + index * Self.stride, iov_len: 64 << 10)
-    messages[index].msg_hdr = msghdr(
-      msg_name: names + index, msg_namelen: UInt32(MemoryLayout<sockaddr_in6>.size),
-      msg_iov: vectors + index, msg_iovlen: 1,
-      msg_control: wantsControl ? control + index * Self.controlByteCount : nil,
-      msg_controllen: wantsControl ? Self.controlByteCount : 0, msg_flags: 0)
+    incoming.vectors[index] = iovec(iov_base: arena + index * Self.stride, iov_len: 64 << 10)
+    incoming.messages[index].msg_hdr = msghdr(
+      msg_name: incoming.names + index, msg_namelen: UInt32(MemoryLayout<sockaddr_in6>.size),
+      msg_iov: incoming.vectors + index, msg_iovlen: 1,
+      msg_control: wantsControl ? incoming.control(index) : nil,
+      msg_controllen: wantsControl ? DatagramHeaders.controlByteCount : 0, msg_flags: 0)
   }
 
   /// The next received datagram and where it came from; its bytes stay until the next `receive`.
@@ -90,13 +75,13 @@ struct DatagramBatch: ~Copyable {
     while first < end {
       let index = first
       first += 1
-      guard let source = Endpoint(socketAddress: names + index) else { continue }
+      guard let source = Endpoint(socketAddress: incoming.names + index) else { continue }
       if routes != nil {
-        let local = LocalAddress(control: messages[index].msg_hdr)
+        let local = LocalAddress(control: incoming.messages[index].msg_hdr)
         routes!.store(Route(remote: source, port: portIndex, local: local))
       }
       let bytes = UnsafeRawBufferPointer(
-        start: arena + index * Self.stride, count: Int(messages[index].msg_len))
+        start: arena + index * Self.stride, count: Int(incoming.messages[index].msg_len))
       return (bytes, source)
     }
     return nil
@@ -105,14 +90,13 @@ struct DatagramBatch: ~Copyable {
   // MARK: Out
 
   /// Sends all datagrams; answers how many the kernel took. The others are lost, as they may be.
-  mutating func send(_ outgoing: borrowing OutgoingDatagrams, through ports: [DatagramPort]) -> Int
+  mutating func send(_ datagrams: borrowing OutgoingDatagrams, through ports: [DatagramPort]) -> Int
   {
-    invariant(isEmpty, "received datagrams are given out before others are sent")
     var sent = 0
     var filled = 0
     var current = -1
-    for index in 0..<outgoing.count {
-      let entry = outgoing[index]
+    for index in 0..<datagrams.count {
+      let entry = datagrams[index]
       let route = route(to: entry.endpoint, ports)
       guard route.port >= 0 else { continue }
       if filled == Self.countMax || (filled > 0 && route.port != current) {
@@ -120,7 +104,7 @@ struct DatagramBatch: ~Copyable {
         filled = 0
       }
       current = route.port
-      prepareToSend(filled, outgoing.bytes(of: entry), route)
+      prepareToSend(filled, datagrams.bytes(of: entry), route)
       filled += 1
     }
     if filled > 0 { sent += sendBatch(filled, through: ports[current].descriptor) }
@@ -145,13 +129,14 @@ struct DatagramBatch: ~Copyable {
 
   private func prepareToSend(_ index: Int, _ bytes: UnsafeRawBufferPointer, _ route: Route) {
     let address = SocketAddress(route.remote)
-    names[index] = address.storage
-    vectors[index] = iovec(
+    outgoing.names[index] = address.storage
+    outgoing.vectors[index] = iovec(
       iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
-    let place = control + index * Self.controlByteCount
+    let place = outgoing.control(index)
     let controlByteCount = route.local?.write(to: place) ?? 0
-    messages[index].msg_hdr = msghdr(
-      msg_name: names + index, msg_namelen: address.length, msg_iov: vectors + index,
+    outgoing.messages[index].msg_hdr = msghdr(
+      msg_name: outgoing.names + index, msg_namelen: address.length,
+      msg_iov: outgoing.vectors + index,
       msg_iovlen: 1, msg_control: controlByteCount > 0 ? place : nil,
       msg_controllen: controlByteCount, msg_flags: 0)
   }
@@ -162,7 +147,7 @@ struct DatagramBatch: ~Copyable {
     var next = 0
     while next < count {
       let result = cl_sendmmsg(
-        descriptor, messages + next, UInt32(count - next),
+        descriptor, outgoing.messages + next, UInt32(count - next),
         Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
       if result > 0 {
         sent += Int(result)
@@ -174,5 +159,38 @@ struct DatagramBatch: ~Copyable {
       }
     }
     return sent
+  }
+}
+
+/// What the kernel is told of 64 datagrams: where their bytes and their addresses are.
+struct DatagramHeaders: ~Copyable {
+  static var controlByteCount: Int { 64 }
+
+  let messages: UnsafeMutablePointer<cl_mmsghdr>
+  let vectors: UnsafeMutablePointer<iovec>
+  let names: UnsafeMutablePointer<sockaddr_in6>
+  private let controls: UnsafeMutableRawPointer
+
+  init() {
+    let count = DatagramBatch.countMax
+    messages = .allocate(capacity: count)
+    messages.initialize(repeating: cl_mmsghdr(), count: count)
+    vectors = .allocate(capacity: count)
+    vectors.initialize(repeating: iovec(), count: count)
+    names = .allocate(capacity: count)
+    names.initialize(repeating: sockaddr_in6(), count: count)
+    controls = .allocate(byteCount: count * Self.controlByteCount, alignment: 16)
+  }
+
+  deinit {
+    messages.deallocate()
+    vectors.deallocate()
+    names.deallocate()
+    controls.deallocate()
+  }
+
+  /// Where the control data of a datagram stands.
+  func control(_ index: Int) -> UnsafeMutableRawPointer {
+    controls + index * Self.controlByteCount
   }
 }
