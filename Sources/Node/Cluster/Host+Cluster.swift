@@ -70,7 +70,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
         Peers.members(state.parties, options), guests: MemberSet(guests),
         losesGuest: state.pending.map { $0.id.node != state.ownID } ?? false,
         onlyCalled: state.pending == nil ? node.joining.welcome?.donor : nil,
-        epoch: state.saidEpoch, at: now, into: &peerEffects)
+        epoch: state.saidEpoch, base: state.present.base, at: now, into: &peerEffects)
       carryOutPeerEffects(at: now)
       if let donor = node.joining.donor, node.guest != donor.member { dismissGuest(at: now) }
       node.noteConfirmations(cluster)

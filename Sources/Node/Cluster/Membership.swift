@@ -25,6 +25,12 @@ public struct Membership: Hashable, Sendable {
     removals = []
   }
 
+  /// What all of them have seen: a change that all agree on is prepared by each in the same epoch.
+  /// Who says less had its id before one of them.
+  public var base: Epoch {
+    Epoch(agreed: epoch.agreed - 1, forced: epoch.forced - UInt16(removals.count))
+  }
+
   /// Their ids.
   public var members: MemberSet { MemberSet(list.entries.map(\.id)) }
 

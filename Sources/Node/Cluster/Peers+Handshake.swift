@@ -273,7 +273,10 @@ extension Peers {
   /// member's counts of lists and of removals never fall. It is told the list and nothing else.
   private func isOutdated(_ hello: PeerHello) -> Bool {
     guard let other = index(of: hello.sender), others[other].role != .leaving else { return false }
-    if others[other].role == .member, isElsewhere(hello, other) { return true }
+    if others[other].role == .member {
+      if isElsewhere(hello, other) { return true }
+      if hello.guestAddress == nil, !base.isCovered(by: hello.epoch) { return true }
+    }
     // A guest says so, or is a member by a list that is not known here yet.
     if others[other].role == .guest, hello.guestAddress == nil,
       hello.epoch.agreed <= epoch.agreed

@@ -29,6 +29,8 @@ public struct Peers: ~Copyable {
   /// The other members, by rising id.
   var others: [PeerMember] = []
   /// Links in handshake and open ones.
+  /// What all members have seen.
+  private(set) var base: Epoch
   var sessions: [PeerSession] = []
   /// The only one to call; nil: all.
   private(set) var onlyCalled: MemberID?
@@ -61,6 +63,7 @@ public struct Peers: ~Copyable {
     clusterID = membership?.clusterID ?? options.clusterID
     firstMembers = membership.map { Self.members($0.list.entries, options) } ?? options.members
     epoch = guestAddress != nil ? Epoch(0) : membership?.epoch ?? Epoch(1)
+    base = membership?.base ?? Epoch(0)
     self.guestAddress = guestAddress.map(Self.spelling)
     self.onlyCalled = onlyCalled
     incarnation = Self.word(0, of: options.nonceKey)
@@ -79,12 +82,14 @@ public struct Peers: ~Copyable {
   /// with who is no longer in it stay open a while, so that it can be told. To be called when the
   /// list is durable: its epoch is what the others hear. `losesGuest`: the change is another
   /// member's, which alone may begin anew with its guest. `onlyCalled`: who has yet to join calls
-  /// nobody else.
+  /// nobody else. `base`: what all members have seen.
   public mutating func setMembers(
     _ members: [Member], guests: MemberSet = MemberSet(), losesGuest: Bool = false,
-    onlyCalled: MemberID? = nil, epoch: Epoch, at now: Moment, into effects: inout PeerEffects
+    onlyCalled: MemberID? = nil, epoch: Epoch, base: Epoch = Epoch(0), at now: Moment,
+    into effects: inout PeerEffects
   ) {
     self.onlyCalled = onlyCalled
+    self.base = base
     invariant(members.count <= MemberList.memberCountMax + 1, "at most 64 members and a guest")
     self.epoch = epoch
     dismissGuest(unlessIn: members, at: now, into: &effects)

@@ -283,6 +283,27 @@ import Testing
     #expect(!world.nodes[1].story.dropFirst(before.count).contains("+1"))
   }
 
+  /// It was away while it was removed and its id given to another one, which was not heard yet.
+  @Test(arguments: [
+    (Epoch(3), Epoch(2), false), (Epoch(agreed: 2, forced: 1), Epoch(agreed: 1, forced: 1), false),
+    (Epoch(2), Epoch(1), true), (Epoch(agreed: 2, forced: 1), Epoch(1), true),
+  ])
+  func whoHasSeenLessThanAllMembersIsNone(epoch: Epoch, base: Epoch, isHeard: Bool) {
+    let world = PeerWorld(count: 3)
+    world.run(millis: 100)
+    world.kill(0)
+    for node in world.nodes.dropFirst() {
+      node.peers.setMembers(
+        node.options.members, epoch: epoch, base: base, at: world.moment(of: node),
+        into: &node.effects)
+    }
+    let before = world.nodes[1].story.count
+    world.restart(0, peerOptions(1, of: 3, run: 2))
+    world.run(millis: 3_000)
+    #expect(world.nodes[1].story.dropFirst(before).contains("+1") == isHeard)
+    if !isHeard { #expect(world.nodes[0].delivered.contains("2: a list")) }
+  }
+
   @Test func theGuestOfAnIdIsNotTheMemberThatHadItBefore() {
     let world = PeerWorld(count: 3)
     world.run(millis: 100)
