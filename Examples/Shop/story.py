@@ -3,7 +3,7 @@
 
 First what becomes of single orders, then a crowd of clients with random orders while the processes
 are killed with SIGKILL and started again. After each burst of kills, once nothing is undecided, the
-ledger's balance must be the value of all stock.
+ledger's balance must be the value of all stock, and its log must hold what clients were told.
 
 Usage: story.py [--udp] [--seconds 8] [--seed N] [--shop PROGRAM]
 Prints one line at the end; exit code 0 when all of it held.
@@ -26,6 +26,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ["north", "south", "ledger"]
 DONE, REFUSED, USAGE, UNREACHABLE, ABORTED, UNKNOWN = 0, 1, 2, 3, 4, 5
+# How long members are killed before all is checked, and how many orders must be done meanwhile.
+BURST_SECONDS, DONE_MIN = 2, 5
 
 
 class Shop:
@@ -262,63 +264,106 @@ def same_undo_at_once(shop):
 
 
 def killed(shop, chance, seconds):
-    """Random orders of a crowd, and random members killed at random moments."""
-    stop = threading.Event()
-    outcomes = collections.Counter()
-    told = {}
-    failures = []
-    lock = threading.Lock()
+    """Random orders of a crowd, and random members killed at random moments, in several bursts.
 
-    def crowd(seed):
+    After each burst, what was told of every order is held against the log.
+    """
+    crowd = Crowd(shop, chance)
+    earlier = {one.name for one in shop.log()}
+    for _ in range(max(1, round(seconds / BURST_SECONDS))):
+        done = crowd.outcomes_by_code()[DONE]
+        with crowd:
+            end = time.monotonic() + BURST_SECONDS
+            while time.monotonic() < end and not crowd.failures:
+                time.sleep(chance.uniform(0.1, 0.8))
+                victims = chance.sample(NAMES, chance.choice([1, 1, 1, 2, 3]))
+                for name in victims:
+                    shop.kill(name)
+                time.sleep(chance.choice([0, 0, chance.uniform(0, 0.4)]))
+                for name in victims:
+                    shop.start(name)
+        log = shop.check()
+        crowd.check([one for one in log if one.name not in earlier])
+        done = crowd.outcomes_by_code()[DONE] - done
+        assert done >= DONE_MIN, f"only {done} orders were done in a burst"
+    return log, crowd.outcomes_by_code()
+
+
+class Crowd:
+    """Clients with random orders. No amount is ordered twice, so each order is known in the log."""
+
+    def __init__(self, shop, chance):
+        self.shop = shop
+        self.chance = chance
+        self.amounts = iter(chance.sample(range(1, 100_001), 100_000))
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+        # By order, as a line of the log gives it: how often each exit code was told.
+        self.outcomes = collections.defaultdict(collections.Counter)
+        self.told = {}
+        self.known = []
+        self.failures = []
+
+    def __enter__(self):
+        self.stop.clear()
+        seeds = [self.chance.random() for _ in range(4)]
+        self.clients = [threading.Thread(target=self.order_on, args=[seed]) for seed in seeds]
+        for client in self.clients:
+            client.start()
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for client in self.clients:
+            client.join()
+        if self.failures:
+            raise self.failures[0]
+
+    def order_on(self, seed):
         chance = random.Random(seed)
-        known = []
-        while not stop.is_set():
-            words = random_order(chance, known)
+        while not self.stop.is_set():
+            with self.lock:
+                words = random_order(chance, self.known[-20:], next(self.amounts))
             try:
-                code, out = shop.run(*words, at=chance.choice(NAMES))
+                code, out = self.shop.run(*words, at=chance.choice(NAMES))
             except Exception as error:  # Told by the main thread.
-                failures.append(error)
+                self.failures.append(error)
                 return
-            with lock:
-                outcomes[words[0], code] += 1
+            with self.lock:
+                self.outcomes[words][code] += 1
                 if code == DONE:
-                    told[out.split()[1]] = words
-            if code == DONE and words[0] in ("transfer", "gain", "loss"):
-                known.append(out.split()[1])
+                    self.told[out.split()[1]] = words
+                    if words[0] in ("transfer", "gain", "loss"):
+                        self.known.append(out.split()[1])
 
-    clients = [threading.Thread(target=crowd, args=[chance.random()]) for _ in range(4)]
-    for client in clients:
-        client.start()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not failures:
-        time.sleep(chance.uniform(0.1, 0.8))
-        victims = chance.sample(NAMES, chance.choice([1, 1, 1, 2, 3]))
-        for name in victims:
-            shop.kill(name)
-        time.sleep(chance.choice([0, 0, chance.uniform(0, 0.4)]))
-        for name in victims:
-            shop.start(name)
-    stop.set()
-    for client in clients:
-        client.join()
-    if failures:
-        raise failures[0]
-    log = shop.check()
-    names = {one.name for one in log}
-    lost = [name for name in told if name not in names]
-    assert not lost, f"told to be committed, and not in the log: {lost}"
-    return log, outcomes
+    def check(self, log):
+        """What was told done is in the log, as often; nothing else is, but what is not known."""
+        logged = {one.name: ordered(one) for one in log}
+        for name, words in self.told.items():
+            assert logged.get(name) == words, f"{name} told done: {words}, log: {logged.get(name)}"
+        counts = collections.Counter(logged.values())
+        for words in set(self.outcomes) | set(counts):
+            codes, count = self.outcomes[words], counts[words]
+            assert codes[DONE] <= count <= codes[DONE] + codes[UNKNOWN], (
+                f"{' '.join(words)} is in the log {count} times; told, by exit code: {dict(codes)}")
+
+    def outcomes_by_code(self):
+        return sum(self.outcomes.values(), collections.Counter())
 
 
-def random_order(chance, known):
+def random_order(chance, known, amount):
     goods = chance.choice(["stonk@9000", "shoes@42", "pens@1"])
     a, b = chance.sample(["north", "south"], 2)
     kind = chance.random()
     if known and kind < 0.25:
-        return [chance.choice(["undo", "redo"]), chance.choice(known[-20:])]
+        return (chance.choice(["undo", "redo"]), chance.choice(known))
     if kind < 0.6:
-        return ["transfer", chance.randint(1, 60), goods, a, b]
-    return [chance.choice(["gain", "loss"]), chance.randint(1, 40), goods, a]
+        return ("transfer", str(amount), goods, a, b)
+    return (chance.choice(["gain", "loss"]), str(amount), goods, a)
+
+
+def ordered(one):
+    """The words with which a client ordered what is in the log."""
+    return tuple(one.move) if one.verb == "do" else (one.verb, one.subject)
 
 
 # --- The telling ----------------------------------------------------------------------------------
@@ -352,16 +397,13 @@ def main():
             single_orders(shop)
             conflict(shop)
             same_undo_at_once(shop)
-            log, outcomes = killed(shop, chance, options.seconds)
+            log, by_code = killed(shop, chance, options.seconds)
         except BaseException:
             for name in shop.processes:
                 print(f"-- {name}: {shop.last_words(name)}", file=sys.stderr)
             raise
         finally:
             shop.stop()
-    by_code = collections.Counter()
-    for (_, code), count in outcomes.items():
-        by_code[code] += count
     print(
         f"figure: shop over {transport}: {len(log)} transactions in the log, {shop.kills} kills; of the "
         f"crowd's orders {by_code[DONE]} done, {by_code[REFUSED]} refused, {by_code[ABORTED]} aborted, "
