@@ -6,7 +6,8 @@ import TPC
 /// the calls before it alone.
 protocol Books {
   /// Says whether the order can be done, and sets aside what it needs. After a no nothing is set
-  /// aside: `.invalid` is for ever, `.conflict` may be otherwise once another order is decided.
+  /// aside: `.invalid` ends the transaction, for no order under way can make it good; `.conflict`
+  /// may be otherwise once another order is decided.
   mutating func reserve(_ order: Order) -> Verdict
   /// Gives back what was set aside.
   mutating func release(_ order: Order)

@@ -1,14 +1,15 @@
 import Base
 import NetKit
 
-/// A client of the shop: one link, one request, one reply.
+/// A client of the shop: one link, one request, one reply, before it perhaps a transaction's name.
 struct Caller: ~Copyable {
   /// Why there is no reply.
   enum Failure: Error {
     /// Nothing was sent.
     case unreachable
-    /// Something was sent; what became of it is not known.
-    case noAnswer
+    /// Something was sent; what became of it is not known. If it was told to have begun a
+    /// transaction, that is its name.
+    case noAnswer(String?)
   }
 
   private var transport: SocketTransport
@@ -31,6 +32,7 @@ struct Caller: ~Copyable {
     let deadline = now.instant + Self.patience
     let link = transport.connect(to: endpoint, at: now)
     var wasSent = false
+    var begun: String?
     while now.instant < deadline {
       transport.flush(at: now)
       now = transport.wait(until: deadline)
@@ -39,17 +41,22 @@ struct Caller: ~Copyable {
         case .opened(link, _, _):
           wasSent = true
           send(request, on: link, at: now)
+        case .received(link) where input.bytes.first == Wire.begun:
+          begun = text
         case .received(link) where input.bytes.first == Wire.reply:
           transport.close(link, afterFlush: true, at: now)
           transport.flush(at: now)
-          return String(decoding: input.bytes.dropFirst(), as: UTF8.self)
-        case .closed(link, _): throw wasSent ? .noAnswer : .unreachable
+          return text
+        case .closed(link, _): throw wasSent ? .noAnswer(begun) : .unreachable
         default: break
         }
       }
     }
-    throw wasSent ? .noAnswer : .unreachable
+    throw wasSent ? .noAnswer(begun) : .unreachable
   }
+
+  /// What came after the first byte.
+  private var text: String { String(decoding: input.bytes.dropFirst(), as: UTF8.self) }
 
   private mutating func send(_ request: String, on link: LinkID, at now: Moment) {
     var message = ByteBuffer()

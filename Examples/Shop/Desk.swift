@@ -23,8 +23,10 @@ struct Desk<Content: Books>: Resource, ~Copyable {
     self.journal.replace(with: lines)
   }
 
-  /// No transaction is prepared here and undecided: what the books say is the last word.
-  var isSettled: Bool { staged.isEmpty }
+  /// The transactions that are prepared here and undecided.
+  var undecided: [TransactionID] { Array(staged.keys) }
+
+  func isUndecided(_ id: TransactionID) -> Bool { staged[id] != nil }
 
   /// Calls `body` with each note, in no order.
   func forEachNote(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {

@@ -9,6 +9,16 @@ struct Job {
   var deadline: Instant
 }
 
+/// A question of a client.
+struct Question {
+  var client: LinkID
+  var words: [Substring]
+  var deadline: Instant
+  /// What was undecided here when it came: each may be committed already, and somebody may have
+  /// been told. What comes later was told to nobody before, so it is not waited for.
+  var waitsFor: [TransactionID]
+}
+
 /// What is under way for clients.
 struct Jobs {
   /// Transactions that were begun here for a client.
@@ -17,20 +27,20 @@ struct Jobs {
   var paused: [Job] = []
   /// Transactions whose next attempt met a lock here.
   var renewing: [TransactionID] = []
-  /// Questions that wait until nothing is undecided here.
-  var readers: [(client: LinkID, question: [Substring], deadline: Instant)] = []
+  /// Questions that are not answered yet.
+  var questions: [Question] = []
   /// When the paused ones are tried again, at the latest.
   var retryAt = Instant.never
 
   static let countMax = 10_000
   static let retryPause = Interval.millis(20)
-  /// How long a client's order is tried.
+  /// How long a client's order is tried, from when it is taken.
   static let patience = Interval.seconds(5)
 
-  var isFull: Bool { begun.count + paused.count + readers.count >= Self.countMax }
+  var isFull: Bool { begun.count + paused.count + questions.count >= Self.countMax }
 
   var deadline: Instant {
-    readers.reduce(retryAt) { min($0, $1.deadline) }
+    questions.reduce(retryAt) { min($0, $1.deadline) }
   }
 }
 
@@ -43,9 +53,10 @@ extension Service {
     if let order = Order(text) {
       return begin(Job(client: client, order: order, deadline: deadline), at: now)
     }
-    let question = text.split(separator: " ", omittingEmptySubsequences: false)
-    if question == ["status"] { return reply(status, to: client, at: now) }
-    jobs.readers.append((client, question, deadline))
+    let words = text.split(separator: " ", omittingEmptySubsequences: false)
+    if words == ["status"] { return reply(status, to: client, at: now) }
+    jobs.questions.append(
+      Question(client: client, words: words, deadline: deadline, waitsFor: undecided(for: words)))
   }
 
   // MARK: Orders
@@ -61,7 +72,10 @@ extension Service {
       job.order.work, among: participants, age: nextStamp(at: now), deadline: job.deadline,
       at: now.instant, &desk, &effects)
     switch beginning {
-    case .started(let id): jobs.begun[id] = job
+    case .started(let id):
+      jobs.begun[id] = job
+      // So a client that gets no answer has a name to ask for.
+      reply("\(id)", as: Wire.begun, to: job.client, at: now)
     case .conflict, .notReady, .rejected(.conflict): pause(job, at: now)
     case .rejected(let reason): reply("refused \(reason)", to: job.client, at: now)
     case .full: reply("aborted busy", to: job.client, at: now)
@@ -122,19 +136,26 @@ extension Service {
 
   // MARK: Questions
 
-  /// Answers those who ask what the books say. While a transaction is prepared here and undecided
-  /// it may be committed already, and somebody may have been told.
-  mutating func answerReaders(at now: Moment) {
-    guard !jobs.readers.isEmpty else { return }
-    let readers = jobs.readers
-    jobs.readers = []
-    for reader in readers {
-      if desk.isSettled {
-        reply(desk.books.answer(reader.question) ?? "wrong", to: reader.client, at: now)
-      } else if reader.deadline <= now.instant {
-        reply("aborted busy", to: reader.client, at: now)
+  /// What may change the answer to a question that comes now; to one about a single transaction,
+  /// that one alone.
+  private func undecided(for words: [Substring]) -> [TransactionID] {
+    guard words.count == 2, isTransaction(words[1]) else { return desk.undecided }
+    return desk.undecided.filter { "\($0)" == words[1] }
+  }
+
+  /// Answers those who ask what the books say, from what is committed.
+  mutating func answerQuestions(at now: Moment) {
+    guard !jobs.questions.isEmpty else { return }
+    let questions = jobs.questions
+    jobs.questions = []
+    for var question in questions {
+      question.waitsFor.removeAll { !desk.isUndecided($0) }
+      if question.waitsFor.isEmpty {
+        reply(desk.books.answer(question.words) ?? "wrong", to: question.client, at: now)
+      } else if question.deadline <= now.instant {
+        reply("aborted busy", to: question.client, at: now)
       } else {
-        jobs.readers.append(reader)
+        jobs.questions.append(question)
       }
     }
   }

@@ -92,7 +92,7 @@ struct Service<Content: Books>: ~Copyable {
     if negotiator.deadline <= now.instant { negotiator.wake(at: now.instant, &desk, &effects) }
     goOnWithJobs(at: now)
     carryOut(at: now)
-    answerReaders(at: now)
+    answerQuestions(at: now)
     link.flush(at: now)
   }
 
@@ -163,9 +163,11 @@ struct Service<Content: Books>: ~Copyable {
     _ = link.send(output.bytes, on: id, at: now)
   }
 
-  mutating func reply(_ text: String, to id: LinkID, at now: Moment) {
+  mutating func reply(
+    _ text: String, as kind: UInt8 = Wire.reply, to id: LinkID, at now: Moment
+  ) {
     output.removeAll()
-    output.append(Wire.reply)
+    output.append(kind)
     output.append(string: text)
     _ = link.send(output.bytes, on: id, at: now)
   }
@@ -236,5 +238,7 @@ struct Service<Content: Books>: ~Copyable {
 /// The first byte of a message between processes of the shop; 1...64 are members.
 enum Wire {
   static let request: UInt8 = 0
+  /// The name of the transaction that an order has become; the reply follows.
+  static let begun: UInt8 = 254
   static let reply: UInt8 = 255
 }

@@ -35,8 +35,9 @@ struct Shop {
 
     \(table.renderHelp())
     Flags can be set as SHOP_MEMBERS and so on in the environment.
-    exit codes: 0 done; 1 refused, now and for ever; 2 usage; 3 nobody answers there; 4 aborted,
-      nothing was done; 5 not known: shop log tells; 74 disk or network error
+    exit codes: 0 done; 1 refused, nothing was done: what is asked for is not there to be had, a new
+      order may find it; 2 usage; 3 nobody answers there; 4 aborted, nothing was done; 5 not known:
+      done if it is in the log, now or later; 74 disk or network error
 
     """
   }
@@ -128,9 +129,9 @@ struct Shop {
     } catch Caller.Failure.unreachable {
       complain("\(place.name) does not answer at \(place.endpoint)")
       exit(3)
-    } catch Caller.Failure.noAnswer {
+    } catch Caller.Failure.noAnswer(let begun) {
       complain("\(place.name) gave no answer: it is not known what became of it")
-      exit(5)
+      exit(begun.map { show("unknown \($0)") } ?? 5)
     } catch {
       stop("\(error)")
     }

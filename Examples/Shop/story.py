@@ -222,8 +222,12 @@ def single_orders(shop):
     shop.refuse("redo", transfer)
     shop.refuse("undo", transfer)
     shop.do("undo", redo)
-    # Five of the ten pairs are lost: the gain of ten cannot be taken back.
+    # Five of the ten pairs are lost: the gain of ten cannot be taken back, until there are more.
     shop.refuse("undo", shoes)
+    shop.do("gain", 5, "shoes@42", "north")
+    shop.do("undo", shoes)
+    shop.do("redo", shoes)
+    shop.do("loss", 5, "shoes@42", "north")
     assert shop.stock()["north", "stonk@9000"] == 255
     return shop.check()
 
@@ -248,6 +252,51 @@ def conflict(shop):
     # Ten pens are there at no place: refused, not tried again.
     shop.refuse("transfer", 6, "pens@1", "north", "south", at="north")
     return shop.check()
+
+
+def questions(shop):
+    """A question waits for what was undecided when it came, an undo for what it undoes alone."""
+    gain = shop.do("gain", 3, "rings@5", "south", at="south")
+    balance = shop.balance()
+    shop.signal("north", signal.SIGSTOP)
+    first = shop.popen("gain", 1, "hats@3", "north", at="south")
+    end = time.monotonic() + 4
+    while shop.status("ledger")["in-doubt"] == 0:
+        assert time.monotonic() < end
+    shop.do("undo", gain, at="south")
+    assert first.poll() is None, "the undo has waited for another order"
+    time.sleep(1)
+    reader = shop.popen("balance")
+    time.sleep(1)
+    second = shop.popen("gain", 1, "hats@3", "north", at="south")
+    # The first is given up after its five seconds. The second is undecided for longer.
+    out, err = reader.communicate(timeout=30)
+    assert (reader.returncode, out.strip()) == (DONE, str(balance - 15)), (out, err)
+    first.communicate(timeout=30)
+    assert first.returncode == ABORTED and second.poll() is None
+    shop.signal("north", signal.SIGCONT)
+    out, err = second.communicate(timeout=30)
+    assert second.returncode == DONE, (out, err)
+    return shop.check()
+
+
+def no_answer(shop):
+    """Whose coordinator dies under its order has a name to look for in the log."""
+    shop.signal("ledger", signal.SIGSTOP)
+    client = shop.popen("gain", 1, "hats@3", "south", at="north")
+    end = time.monotonic() + 4
+    while shop.status("north")["in-doubt"] == 0:
+        assert time.monotonic() < end
+    shop.kill("north")
+    out, err = client.communicate(timeout=30)
+    assert client.returncode == UNKNOWN and out.startswith("unknown 1."), (out, err)
+    shop.signal("ledger", signal.SIGCONT)
+    shop.start("north")
+    log = shop.check()
+    found = [one.move for one in log if one.name == out.split()[1]]
+    assert found in ([], ["gain 1 hats@3 south".split()]), found
+    assert shop.status("north")["open"] == 0
+    return log
 
 
 def same_undo_at_once(shop):
@@ -300,7 +349,9 @@ class Crowd:
         self.stop = threading.Event()
         # By order, as a line of the log gives it: how often each exit code was told.
         self.outcomes = collections.defaultdict(collections.Counter)
+        # By the transaction's name, when it was told: what is done, and what may be.
         self.told = {}
+        self.unknown = {}
         self.known = []
         self.failures = []
 
@@ -330,6 +381,8 @@ class Crowd:
                 return
             with self.lock:
                 self.outcomes[words][code] += 1
+                if code == UNKNOWN and out:
+                    self.unknown[out.split()[1]] = words
                 if code == DONE:
                     self.told[out.split()[1]] = words
                     if words[0] in ("transfer", "gain", "loss"):
@@ -340,6 +393,8 @@ class Crowd:
         logged = {one.name: ordered(one) for one in log}
         for name, words in self.told.items():
             assert logged.get(name) == words, f"{name} told done: {words}, log: {logged.get(name)}"
+        for name, words in self.unknown.items():
+            assert logged.get(name, words) == words, f"{name} is {logged[name]}, not {words}"
         counts = collections.Counter(logged.values())
         for words in set(self.outcomes) | set(counts):
             codes, count = self.outcomes[words], counts[words]
@@ -397,6 +452,8 @@ def main():
             single_orders(shop)
             conflict(shop)
             same_undo_at_once(shop)
+            questions(shop)
+            no_answer(shop)
             log, by_code = killed(shop, chance, options.seconds)
         except BaseException:
             for name in shop.processes:
