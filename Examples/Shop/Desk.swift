@@ -131,6 +131,7 @@ struct Desk<Content: Books>: Resource, ~Copyable {
     case .commit where staged[id] == nil: return false
     case .commit: apply(id)
     case .abort: drop(id)
+    case .owner: return false
     case .note, .fact: break
     }
     return true

@@ -42,6 +42,13 @@ struct Roster {
   /// Name and address of a member.
   func place(of member: MemberID) -> Place { places[Int(member.number) - 1] }
 
+  /// What must stay as it is as long as a member keeps its data: `north, 1 of north,south,ledger`.
+  /// Addresses may change.
+  func identity(of member: MemberID) -> String {
+    let names = places.map(\.name).joined(separator: ",")
+    return "\(place(of: member).name), \(member.number) of \(names)"
+  }
+
   /// All of them.
   var members: MemberSet { MemberSet((1...places.count).map { MemberID(UInt16($0)) }) }
 

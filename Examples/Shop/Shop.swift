@@ -35,9 +35,14 @@ struct Shop {
 
     \(table.renderHelp())
     Flags can be set as SHOP_MEMBERS and so on in the environment.
-    exit codes: 0 done; 1 refused, nothing was done: what is asked for is not there to be had, a new
-      order may find it; 2 usage; 3 nobody answers there; 4 aborted, nothing was done; 5 not known:
-      done if it is in the log, now or later; 74 disk or network error
+    exit codes:
+      0   done
+      1   refused, nothing was done: what it takes is not there; a new order may find it
+      2   usage, or data that is of another member
+      3   nobody answers there
+      4   aborted, nothing was done
+      5   not known: done if the log has it, now or later
+      74  disk or network error, or a damaged journal
 
     """
   }
@@ -88,7 +93,8 @@ struct Shop {
     guard let name = flags.text("name"), let member = roster.member(name) else {
       throw UsageError("--name must be one of --members")
     }
-    let journal = Journal(directory: flags.text("data") ?? "./shop-\(name)")
+    let journal = Journal(
+      directory: flags.text("data") ?? "./shop-\(name)", owner: roster.identity(of: member))
     if name == Roster.ledgerName {
       return serve(member, Desk(Ledger(), journal))
     } else {

@@ -17,6 +17,7 @@ import pathlib
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ["north", "south", "ledger"]
 DONE, REFUSED, USAGE, UNREACHABLE, ABORTED, UNKNOWN = 0, 1, 2, 3, 4, 5
+DISK = 74
 # How long members are killed before all is checked, and how many orders must be done meanwhile.
 BURST_SECONDS, DONE_MIN = 2, 5
 
@@ -49,6 +51,14 @@ class Shop:
             [self.program, "serve", "--name", name, "--data", self.folder / name],
             env=self.environment, stdout=log, stderr=log)
         log.close()
+
+    def serve_in_vain(self, code, name, data, *flags):
+        """Starts a member that must refuse to serve; gives what it says."""
+        done = subprocess.run(
+            [self.program, "serve", "--name", name, "--data", data, *flags],
+            env=self.environment, capture_output=True, text=True, timeout=10)
+        assert done.returncode == code, (name, flags, done.returncode, done.stderr)
+        return done.stderr
 
     def kill(self, name):
         process = self.processes[name]
@@ -312,6 +322,57 @@ def same_undo_at_once(shop):
     return shop.check()
 
 
+def journals(shop):
+    """A member takes no journal but its own; a torn end is cut off, other damage is not touched."""
+    for _ in range(5):
+        shop.do("gain", 1, "rings@5", "north", at="north")
+    stock = shop.stock()
+    shop.kill("north")
+    journal = shop.folder / "north" / "journal"
+    intact = journal.read_bytes()
+
+    members = shop.environment["SHOP_MEMBERS"].split(",")
+    reordered = ",".join(members[1:] + members[:1])
+    assert "is the journal of north" in shop.serve_in_vain(USAGE, "south", journal.parent)
+    assert "1 of north,south,ledger" in shop.serve_in_vain(
+        USAGE, "north", journal.parent, "--members", reordered)
+
+    # No byte before the last page can change unnoticed; none was changed by who noticed.
+    last = intact.rindex(b"page")
+    damaged = []
+    for at in range(0, last, 1 + last // 40):
+        damaged.append(intact[:at] + bytes([intact[at] ^ 16]) + intact[at + 1:])
+    # Only the first page, which was on disk before it had its name, and not all of it.
+    damaged += [b"", intact[:intact.index(b"page", 9) - 1]]
+    unknown = page(len(intact), bytes([99, 0, 0, 0, 0, 0, 0]))
+    for content in damaged + [intact + unknown]:
+        journal.write_bytes(content)
+        shop.serve_in_vain(DISK, "north", journal.parent)
+        assert journal.read_bytes() == content, "a damaged journal was changed"
+
+    journal.write_bytes(intact + unknown[:-1])
+    shop.start("north")
+    log = shop.check()
+    assert shop.stock() == stock
+    return log
+
+
+def page(place, line):
+    """A page of a journal that begins there and holds one line."""
+    content = struct.pack("<I", len(line)) + line
+    checksum = crc32c(struct.pack("<Q", place) + content)
+    return b"page" + struct.pack("<II", len(content), checksum) + content
+
+
+def crc32c(content):
+    checksum = 0xFFFFFFFF
+    for byte in content:
+        checksum ^= byte
+        for _ in range(8):
+            checksum = checksum >> 1 ^ (0x82F63B78 if checksum & 1 else 0)
+    return checksum ^ 0xFFFFFFFF
+
+
 def killed(shop, chance, seconds):
     """Random orders of a crowd, and random members killed at random moments, in several bursts.
 
@@ -454,6 +515,7 @@ def main():
             same_undo_at_once(shop)
             questions(shop)
             no_answer(shop)
+            journals(shop)
             log, by_code = killed(shop, chance, options.seconds)
         except BaseException:
             for name in shop.processes:
