@@ -33,6 +33,7 @@ struct Caller: ~Copyable {
     let link = transport.connect(to: endpoint, at: now)
     var wasSent = false
     var begun: String?
+    var reply: String?
     while now.instant < deadline {
       transport.flush(at: now)
       now = transport.wait(until: deadline)
@@ -44,12 +45,16 @@ struct Caller: ~Copyable {
         case .received(link) where input.bytes.first == Wire.begun:
           begun = text
         case .received(link) where input.bytes.first == Wire.reply:
-          transport.close(link, afterFlush: true, at: now)
-          transport.flush(at: now)
-          return text
-        case .closed(link, _): throw wasSent ? .noAnswer(begun) : .unreachable
+          reply = text
+        case .closed(link, _) where reply == nil: throw wasSent ? .noAnswer(begun) : .unreachable
         default: break
         }
+      }
+      // Not before all events are taken: some may have come together with the reply.
+      if let reply {
+        transport.close(link, afterFlush: true, at: now)
+        transport.flush(at: now)
+        return reply
       }
     }
     throw wasSent ? .noAnswer(begun) : .unreachable
