@@ -198,7 +198,7 @@ private func fail(_ call: String, _ path: String) -> Never {
   stop("\(path): \(call): \(String(cString: strerror(errno)))")
 }
 
-/// Says why, and ends the process; exit code 74: what is on disk or the machine is not as it should.
+/// Says why, and ends the process; exit code 74: the disk or the machine is at fault.
 func stop(_ sentence: String, _ code: Int32 = 74) -> Never {
   complain(sentence)
   exit(code)

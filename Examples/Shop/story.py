@@ -243,7 +243,7 @@ def single_orders(shop):
 
 
 def conflict(shop):
-    """Who needs what another order has reserved, or will bring, tries again until that is decided."""
+    """Who needs what another order has reserved, or will bring, tries again until it is decided."""
     shop.signal("ledger", signal.SIGSTOP)
     gain = shop.popen("gain", 8, "pens@1", "north", at="north")
     end = time.monotonic() + 4
@@ -525,9 +525,10 @@ def main():
         finally:
             shop.stop()
     print(
-        f"figure: shop over {transport}: {len(log)} transactions in the log, {shop.kills} kills; of the "
-        f"crowd's orders {by_code[DONE]} done, {by_code[REFUSED]} refused, {by_code[ABORTED]} aborted, "
-        f"{by_code[UNKNOWN]} unknown, {by_code[UNREACHABLE]} unanswered; the balance held")
+        f"figure: shop over {transport}: {len(log)} transactions in the log, {shop.kills} kills; "
+        f"of the crowd's orders {by_code[DONE]} done, {by_code[REFUSED]} refused, "
+        f"{by_code[ABORTED]} aborted, {by_code[UNKNOWN]} unknown, "
+        f"{by_code[UNREACHABLE]} unanswered; the balance held")
 
 
 if __name__ == "__main__":
