@@ -84,13 +84,19 @@ final class Operator: StreamUser {
     silence(node, until: world.now + pause)
     world.at(world.now + pause) { [self] in
       // It may have gone by agreement meanwhile, and another one come in its place.
-      guard roster.node(of: id) === node else {
+      guard roster.node(of: id) === node, isOutlived(node) else {
         order = nil
         return plan()
       }
       node.loseForGood()
       again(after: 1_500 + chance.below(1_000))
     }
+  }
+
+  /// Another one knows that it is a member. Where only a newcomer is left that waits for the word of
+  /// who took it in, nobody can say what became of that.
+  private func isOutlived(_ node: SimNode) -> Bool {
+    world.nodes.contains { $0 !== node && $0.part.isInPlay && $0.isUp && $0.isInside }
   }
 
   private func silence(_ node: SimNode, until end: Instant) {
