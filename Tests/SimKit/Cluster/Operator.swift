@@ -112,6 +112,14 @@ final class Operator: StreamUser {
 
   private func ask() {
     guard let order else { return }
+    if let lost = order.address, let owner = roster.list?.list.entry(of: order.id),
+      owner.text != lost
+    {
+      // It was removed, though the reply was lost, and another process has its id.
+      roster.noteForced()
+      self.order = nil
+      return plan()
+    }
     roster.noteRemoval(of: order.id)
     tryCount += 1
     reader = ReplyReader()
