@@ -121,8 +121,8 @@ struct UnitAtHand {
   var watches: [Watch] = []
   /// A command of it runs in the open round.
   var hasJoined = false
-  /// A command of it seals an id in the open round.
-  var hasSealed = false
+  /// The ids that its commands seal in the open round.
+  var sealed: [OperationID] = []
   /// It must wait and be run again from its beginning; nothing of it has been done.
   var isDeferred = false
   /// It waits since then; nil when it comes for the first time.

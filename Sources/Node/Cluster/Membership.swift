@@ -13,8 +13,8 @@ public struct Membership: Hashable, Sendable {
   public private(set) var epoch: Epoch
   /// The members.
   public private(set) var list: MemberList
-  /// Who was removed by force since the last change that all agreed on, in order: what a member
-  /// that was away has to learn. The last one is the removal number `epoch.forced`.
+  /// Who was removed by force since the last change that all agreed on was begun, in order: what a
+  /// member that was away has to learn. The last one is the removal number `epoch.forced`.
   public private(set) var removals: [MemberID]
 
   /// The first list of a cluster.
@@ -95,7 +95,8 @@ public struct Membership: Hashable, Sendable {
     case .remove(let id): if list.entries.count > 1 { list.remove(id) }
     }
     epoch = Epoch(agreed: epoch.agreed + 1, forced: epoch.forced)
-    removals = []
+    // Who prepared the change and was away since has yet to learn of those.
+    removals = removals.suffix(max(0, Int(epoch.forced) - Int(base.forced)))
   }
 
   /// Whether somebody of that id was removed by force after `base`: one that was before may have

@@ -344,7 +344,7 @@ extension Node {
       else { return fail(Self.text(of: .transactionTooLarge)) }
       round.operations.append(id)
       cluster.pointee.unit.hasJoined = true
-      cluster.pointee.unit.hasSealed = true
+      cluster.pointee.unit.sealed.append(id)
       output.reply(bulk: "aborted")
     }
   }
@@ -354,7 +354,7 @@ extension Node {
     _ id: OperationID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) -> Bool {
     if let open = cluster.pointee.open, open.operations.contains(id) {
-      if cluster.pointee.unit.request != nil, cluster.pointee.unit.hasSealed {
+      if cluster.pointee.unit.request != nil, cluster.pointee.unit.sealed.contains(id) {
         fail("ERR an id is sealed and used in one UDP message (not-applied)")
         return false
       }

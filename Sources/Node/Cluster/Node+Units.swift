@@ -24,13 +24,14 @@ extension Node {
       return true
     }
     session.pointee.blockedSince = nil
+    let isAlone = session.pointee.aloneCount > 0
+    if isAlone { session.pointee.aloneCount -= 1 }
     guard let open = cluster.pointee.open,
       cluster.pointee.unit.hasJoined || session.pointee.round == open.number || open.id != nil
     else { return false }
     session.pointee.round = open.number
     addUnit(session.pointee.link, replyFrom: start, cluster)
-    if session.pointee.aloneCount > 0 || isRoundFull(cluster) { closeRound() }
-    session.pointee.aloneCount = max(0, session.pointee.aloneCount - 1)
+    if isAlone || isRoundFull(cluster) { closeRound() }
     return true
   }
 

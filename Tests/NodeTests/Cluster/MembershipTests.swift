@@ -30,6 +30,20 @@ import Testing
     #expect(list.list.text == "1=a:1,2=b:2,4=d:4" && list.removals.isEmpty)
   }
 
+  /// A member that prepared the change and was away since has seen `base`, and learns the rest.
+  @Test func `A removal while a change is in doubt is still told after it`() throws {
+    var (one, other) = (try membership(), try membership())
+    one.remove(MemberID(3))
+    one.apply(.add(try MemberList("4=d:4").entries[0]), begunIn: Epoch(1))
+    #expect(one.removals == [MemberID(3)] && one.removals(from: 1) == [MemberID(3)])
+    #expect(one.base == Epoch(1) && one.agrees(with: other))
+    other.apply(.add(try MemberList("4=d:4").entries[0]), begunIn: Epoch(1))
+    other.remove(MemberID(3))
+    #expect(one == other)
+    one.apply(.remove(MemberID(4)), begunIn: one.epoch)
+    #expect(one.removals.isEmpty && one.base == Epoch(agreed: 2, forced: 1))
+  }
+
   @Test func `Bytes that are cut or damaged are no list`() throws {
     var list = try membership()
     list.remove(MemberID(2))
