@@ -304,7 +304,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
         sendTooLarge(count, on: id, tellsChange: tellsChange, at: now)
       }
       node.gate.dropFront()
-      node.released(id, byteCount: count)
+      node.released(id, byteCount: count, unsent: link.pendingByteCount(of: id))
     }
     for id in node.finishSaves(forced: node.forced) {
       node.answerSave(id)

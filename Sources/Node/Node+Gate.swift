@@ -31,13 +31,14 @@ extension Node {
     }
   }
 
-  /// What waited has been handed to the transport.
-  mutating func released(_ link: LinkID, byteCount: Int) {
+  /// What waited has been handed to the transport, which has `unsent` bytes of the link now.
+  mutating func released(_ link: LinkID, byteCount: Int, unsent: Int) {
     guard let session = sessions[link] else { return }
     session.pointee.heldCount -= 1
     session.pointee.heldByteCount -= byteCount
     if session.pointee.heldCount == 0, session.pointee.closing { closing.append(link) }
-    endOutputStall(session, unsent: 0)
+    stallOnOutput(session, unsent: unsent)
+    endOutputStall(session, unsent: unsent)
     if session.pointee.ended, session.pointee.isIdle { close(session) }
   }
 

@@ -158,6 +158,19 @@ struct DatagramEcho: ~Copyable {
     #expect(answers == (10..<30).map { "GET \($0)\r\n" })
   }
 
+  @Test func `a port is visited once a turn, however often something came`() throws {
+    var server = try DatagramEcho([ListenAddress(Self.loopback4)])
+    server.requestCountMax = 1
+    var socket = try DatagramSocket(connecting: Self.endpoint(Self.loopback4, server))
+    var request = ByteBuffer()
+    request.append("PING\r\n")
+    for _ in 0..<40 {
+      for _ in 0..<5 { try socket.send(request.bytes) }
+      server.turn()
+      #expect(server.transport.ready.count <= 1)
+    }
+  }
+
   @Test func `more datagrams than a batch holds are all taken`() throws {
     var server = try DatagramEcho([ListenAddress(Self.loopback4)])
     var socket = try DatagramSocket(connecting: Self.endpoint(Self.loopback4, server))

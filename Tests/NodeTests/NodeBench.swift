@@ -37,7 +37,9 @@ struct ScriptTransport: Transport, ~Copyable {
     sent[link, default: []].append(contentsOf: bytes)
     return .queued
   }
-  func pendingByteCount(of link: LinkID) -> Int { 0 }
+  /// What the client has not taken yet.
+  var unsentByteCount = 0
+  func pendingByteCount(of link: LinkID) -> Int { unsentByteCount }
   mutating func setReading(_ enabled: Bool, on link: LinkID) {}
   /// Whom the node called, in order; the n-th call is the link of slot 500 + n.
   var called: [Endpoint] = []

@@ -8,7 +8,7 @@ extension SocketTransport {
     guard index < ports.count else { return }
     let count = batch.receive(from: ports[index], index: index)
     counters.datagramsReceived &+= UInt64(count)
-    if count == DatagramBatch.countMax { ready.append(Tag.port(index)) }
+    if count == DatagramBatch.countMax { enqueue(socket: Tag.port(index)) }
   }
 
   /// The core's next event; feeds it one datagram after the other until it has one.

@@ -57,7 +57,7 @@ extension SocketTransport: Transport {
       if tag == Poller.timerTag {
         poller.timerWentOff()
       } else if tag != Tag.waker {
-        ready.append(tag)
+        enqueue(socket: tag)
       }
       return
     }
@@ -71,6 +71,13 @@ extension SocketTransport: Transport {
       }
     }
     enqueue(slot, tag)
+  }
+
+  /// Has a listener or a port visited when its turn comes.
+  mutating func enqueue(socket tag: UInt64) {
+    if queuedSockets.contains(tag) { return }
+    queuedSockets.append(tag)
+    ready.append(tag)
   }
 
   /// Has a link visited when its turn comes.
@@ -102,7 +109,10 @@ extension SocketTransport: Transport {
         let link = LinkID(raw: tag)
         table.find(link)?.pointee.flags.remove(.queued)
         if let event = visit(link, into: &buffer, at: now) { return event }
-      } else if Tag.isListener(tag) {
+        continue
+      }
+      queuedSockets.removeAll { $0 == tag }
+      if Tag.isListener(tag) {
         accept(from: Tag.index(tag), at: now)
       } else {
         receiveDatagrams(from: Tag.index(tag))

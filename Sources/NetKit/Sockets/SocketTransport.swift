@@ -32,6 +32,8 @@ public struct SocketTransport: ~Copyable {
 
   /// Tags of sockets that may have something for us, each at most once; see `Tag`.
   var ready = WorkQueue<UInt64>()
+  /// The listeners and ports in `ready`.
+  var queuedSockets: [UInt64] = []
   /// What the loop has still to be told.
   var notices = WorkQueue<TransportEvent>()
   /// The link to be visited before all others: it is not done yet. 0: none.

@@ -123,9 +123,8 @@ extension Node {
   mutating func timeToLive(unit: Int64, absolute: Bool) {
     guard let entry = lookup(parser.arguments[1]) else { return output.reply(integer: -2) }
     guard entry.expiry != Change.noExpiry else { return output.reply(integer: -1) }
-    if absolute { return output.reply(integer: entry.expiry / unit) }
-    let left = max(0, entry.expiry - clockMillis)
-    output.reply(integer: unit == 1 ? left : (left + 500) / 1_000)
+    let millis = absolute ? entry.expiry : max(0, entry.expiry - clockMillis)
+    output.reply(integer: unit == 1 ? millis : millis / 1_000 + (millis % 1_000 + 500) / 1_000)
   }
 
   mutating func persist() {

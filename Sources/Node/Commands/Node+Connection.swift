@@ -321,11 +321,11 @@ extension Node {
       } else if word.isWord("id"), let id = parseDecimal(value), id > 0 {
         filter.id = UInt64(id)
       } else if word.isWord("laddr") {
-        filter.nobody = value.text() != ":\(options.port)"
+        filter.nobody = filter.nobody || value.text() != ":\(options.port)"
       } else if word.isWord("type") {
-        filter.nobody = !value.isWord("normal")
+        filter.nobody = filter.nobody || !value.isWord("normal")
       } else if word.isWord("user") {
-        filter.nobody = !value.isWord("default")
+        filter.nobody = filter.nobody || !value.isWord("default")
       } else if word.isWord("skipme"), value.isWord("yes") || value.isWord("no") {
         filter.skipsSelf = value.isWord("yes")
       } else {

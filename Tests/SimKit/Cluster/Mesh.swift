@@ -298,6 +298,9 @@ final class Mesh {
   /// What a member that is soon stopped for good says of a kind is lost with it.
   func swallow(_ kind: Int, of member: Int) { swallowed = (member, kind) }
 
+  /// That member goes on after all.
+  func swallowNothing() { swallowed = nil }
+
   /// What a member says of a kind is lost for a while.
   func mute(_ member: Int, _ kind: Int, until: Instant) {
     muteUntil[member * LastWord.kindCount + kind] = until

@@ -85,6 +85,7 @@ final class Operator: StreamUser {
     world.at(world.now + pause) { [self] in
       // It may have gone by agreement meanwhile, and another one come in its place.
       guard roster.node(of: id) === node, isOutlived(node) else {
+        world.mesh?.swallowNothing()
         order = nil
         return plan()
       }
