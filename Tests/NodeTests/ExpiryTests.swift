@@ -3,7 +3,8 @@ import Testing
 
 @testable import Node
 
-/// Commands that meet an expired key before the turn's housekeeping has removed it.
+/// Commands that tell of an expiry, or meet an expired key before the turn's housekeeping has
+/// removed it.
 @Suite struct ExpiryTests {
   /// Puts commands in at the very turn in which the clock has passed their keys' expiry.
   private func reply(to command: String, after setup: [String]) -> String {
@@ -26,5 +27,13 @@ import Testing
   func `A change that meets a key just expired finds it absent`(command: String, wanted: String) {
     let setup = ["SET lasting v", "SET k v PX 10"]
     #expect(reply(to: command, after: setup) == wanted)
+  }
+
+  @Test func `An absolute expiry is rounded to seconds`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    #expect(bench.ask("SET k v PXAT 1900000000600", on: link) == "+OK")
+    #expect(bench.ask("EXPIRETIME k", on: link) == ":1900000001")
+    #expect(bench.ask("PEXPIRETIME k", on: link) == ":1900000000600")
   }
 }
