@@ -117,12 +117,16 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     #if MUTANTS
       if Mutant.active == .skipForce { next.force = false }
     #endif
-    // After `force` is set: what a record says of its group depends on it.
-    // A force without records ends a group too.
-    database.pointee.log.take(into: &next)
-    if next.force { lastForce = now.instant }
-    // What is held back is not in flight.
-    if !holdsRecords { stampInFlight = database.pointee.lastStamp }
+    // After `force` is set: what a record says of its group depends on it. A force without records
+    // ends a group too.
+    if holdsRecords {
+      database.pointee.log.takeNothing(into: &next)
+    } else {
+      // What is held back is not in flight, and waits for its force since the last one.
+      database.pointee.log.take(into: &next)
+      stampInFlight = database.pointee.lastStamp
+      if next.force { lastForce = now.instant }
+    }
     lastHandOver = now.instant
     addCheckpointSlice(database, to: &next, holdsRecords: holdsRecords)
     sliceInFlight = next.checkpointBytes.count

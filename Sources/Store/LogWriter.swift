@@ -28,6 +28,8 @@ public struct LogWriter: ~Copyable {
   private var groupFirst: Mark
   /// The checksum of the last record that has its header.
   private var checksum: UInt32
+  /// The checksum of the record `taken`.
+  private var takenChecksum: UInt32
   private let seed: UInt32
 
   /// Goes on after record `after`, whose checksum is `chain` (0 before record 1), in the log of the
@@ -39,6 +41,7 @@ public struct LogWriter: ~Copyable {
     body = ByteBuffer()
     groupFirst = after.next
     checksum = chain
+    takenChecksum = chain
     seed = LogFormat.seed(identity: identity)
   }
 
@@ -113,9 +116,35 @@ public struct LogWriter: ~Copyable {
     seal()
     swap(&body, &group.log)
     taken = appended
+    takenChecksum = checksum
     group.last = appended
     group.lastChecksum = checksum
     if group.force { groupFirst = appended.next }
+  }
+
+  /// Does the same for a group that goes without the records that are pending. If it is forced,
+  /// those are of a later one, and the finished ones get new headers: O(pending bytes), but only
+  /// when something taken was not forced yet.
+  public mutating func takeNothing(into group: inout DiskGroup) {
+    invariant(recordStart < 0, "records are held back only between records")
+    invariant(group.log.isEmpty, "a group without records is empty")
+    group.last = taken
+    group.lastChecksum = takenChecksum
+    guard group.force, groupFirst <= taken else { return }
+    groupFirst = taken.next
+    checksum = takenChecksum
+    var offset = 0
+    let end = unsealed?.start ?? body.count
+    while offset < end {
+      let place = body.mutableBytes.baseAddress.unsafelyUnwrapped + offset
+      guard var header = RecordHeader(at: place, seed: seed) else {
+        invariantFailed("what is pending is whole records")
+      }
+      header.groupOffset = groupOffset(of: header.mark)
+      header.previousChecksum = checksum
+      checksum = header.seal(at: place, seed: seed)
+      offset += header.byteCount
+    }
   }
 
   // MARK: Parts
@@ -154,13 +183,17 @@ public struct LogWriter: ~Copyable {
   private mutating func seal() {
     guard let record = unsealed else { return }
     let place = body.mutableBytes.baseAddress.unsafelyUnwrapped + record.start
-    let offset = appended.number - groupFirst.number
     let header = RecordHeader(
       checksum: 0, payloadByteCount: record.payloadByteCount,
-      groupOffset: offset < UInt64(LogFormat.groupOffsetUnknown)
-        ? UInt32(offset) : LogFormat.groupOffsetUnknown,
-      mark: appended, previousChecksum: checksum, kind: record.kind)
+      groupOffset: groupOffset(of: appended), mark: appended,
+      previousChecksum: checksum, kind: record.kind)
     checksum = header.seal(at: place, seed: seed)
     unsealed = nil
+  }
+
+  private func groupOffset(of mark: Mark) -> UInt32 {
+    let offset = mark.number - groupFirst.number
+    return offset < UInt64(LogFormat.groupOffsetUnknown)
+      ? UInt32(offset) : LogFormat.groupOffsetUnknown
   }
 }

@@ -29,6 +29,16 @@ import Testing
         .hasPrefix("-OOM"))
   }
 
+  @Test func `A rename is refused where there is no room to write the value anew`() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    #expect(bench.ask("SET k v", on: link) == "+OK")
+    #expect(bench.ask("CONFIG SET maxmemory 1", on: link) == "+OK")
+    #expect(bench.ask("RENAME k a-longer-key", on: link).hasPrefix("-OOM"))
+    #expect(bench.ask("RENAMENX k a-longer-key", on: link).hasPrefix("-OOM"))
+    #expect(bench.ask("GET k", on: link) == "$1;v")
+  }
+
   @Test func `A refusal for lack of memory ends its id`() {
     var bench = NodeBench()
     let link = bench.connect()

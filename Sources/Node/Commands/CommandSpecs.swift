@@ -235,11 +235,11 @@ extension CommandSpec {
       since: "1.0.0",
       summary: "Answers some key."),
     CommandSpec(
-      name: "rename", command: .rename, arity: 3, flags: [.write],
+      name: "rename", command: .rename, arity: 3, flags: [.write, .denyOOM],
       firstKey: 1, lastKey: 2, step: 1, group: "generic", since: "1.0.0",
       summary: "Renames a key."),
     CommandSpec(
-      name: "renamenx", command: .renamenx, arity: 3, flags: [.write, .fast],
+      name: "renamenx", command: .renamenx, arity: 3, flags: [.write, .denyOOM, .fast],
       firstKey: 1, lastKey: 2, step: 1, group: "generic", since: "1.0.0",
       summary: "Renames a key to an absent one."),
     CommandSpec(

@@ -83,6 +83,20 @@ struct JoinCallTests {
     #expect(world.welcome?.id == MemberID(4) && world.refusal == nil)
   }
 
+  /// Its id was a member's, which is removed by force; whom the member that it asks took in voted
+  /// for a change that is to make it one under that id.
+  @Test func theGuestOfAChangeInDoubtComesBackUnderItsIdOnceThatIsFree() throws {
+    let world = JoinCallWorld(
+      member: peerOptions(2, of: 3), address: "m3:7000", clusterID: 77, former: MemberID(3))
+    world.run(millis: 60)
+    #expect(world.welcome == nil)
+    #expect(world.joinerLog.contains { $0.contains("its --id is that of a member") })
+    world.follow(
+      try MemberList("1=m1:7000,2=m2:7000,3=m3:7000"), guests: MemberSet([MemberID(3)]))
+    world.run(millis: 10_000)
+    #expect(world.welcome?.id == MemberID(3) && world.refusal == nil)
+  }
+
   @Test func aGuestWhoseIdAnotherOneHasIsNoGuestAnyMore() throws {
     let members = "1=m1:7000,2=m2:7000,3=m3:7000"
     var world = JoinCallWorld(member: peerOptions(2, of: 3), address: "J4:7000")

@@ -31,7 +31,8 @@ final class LogPrefix {
     handed = group.last
     if group.force, units.last! <= handed { units.append(handed.next) }
     if units.count > Self.unitCountMax { units.removeFirst() }
-    groups.append(Group(through: handed, instant: now))
+    // One without records, while these are held back, says nothing of what was appended before it.
+    if groups.last?.through != handed { groups.append(Group(through: handed, instant: now)) }
   }
 
   func finish(_ report: DiskReport) {

@@ -97,6 +97,31 @@ import Testing
     #expect(cuts > 0)
   }
 
+  /// Records that wait for a checkpoint while those before them are forced are of a later group: as
+  /// soon as one of them is written, damage before them is told and not cut.
+  @Test(arguments: 0...3)
+  func `a record held back proves that what was forced meanwhile is durable`(held: Int) throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    rig.commit(put: ["first": [1]])
+    try rig.flush(force: false)
+    for number in 0..<held { rig.commit(put: ["held \(number)": [2]]) }
+    #expect(try rig.flush(holding: true).durable == Mark(1))
+    rig.commit(put: ["last": [3]])
+    #expect(try rig.flush().durable == rig.appended)
+    let (state, mark) = try recovered(medium)
+    #expect(state == rig.state && mark == rig.appended)
+    let name = try #require(medium.names.keys.sorted().first { $0.hasPrefix("log") })
+    let file = medium.names[name]!
+    // A bit of the first record's payload.
+    file.live[LogFormat.sectorByteCount + LogFormat.recordHeaderByteCount] ^= 1
+    let found = try #require(refusal(medium))
+    guard case .damaged = found else {
+      Issue.record("\(found)")
+      return
+    }
+  }
+
   @Test func `the check says which byte was changed`() throws {
     let fixture = try Fixture(clean: true)
     let medium = fixture.medium

@@ -135,11 +135,16 @@ struct DiskRig: ~Copyable {
 
   // MARK: The disk
 
-  /// Hands over what is pending, with the next step of a checkpoint under way.
+  /// Hands over what is pending, with the next step of a checkpoint under way. `holding`: nothing,
+  /// only what went before is forced.
   @discardableResult
-  mutating func flush(force: Bool = true) throws(DiskFault) -> DiskReport {
+  mutating func flush(force: Bool = true, holding: Bool = false) throws(DiskFault) -> DiskReport {
     group.force = force
-    if database.log.pendingByteCount > 0 { database.log.take(into: &group) }
+    if holding {
+      database.log.takeNothing(into: &group)
+    } else if database.log.pendingByteCount > 0 {
+      database.log.take(into: &group)
+    }
     group.checkpoint = .none
     if checkpoint != nil {
       let more = database.checkpointSlice(

@@ -74,6 +74,8 @@ struct JoinCall {
 
   let target: JoinTarget
   private let options: ClusterOptions
+  /// The id that it asks for; none: any.
+  private let wanted: MemberID
   private var phase: Phase
   private var hello: PeerHello
   private var helloBytes: [UInt8] = []
@@ -102,6 +104,7 @@ struct JoinCall {
     isFirst: Bool = true, at now: Instant
   ) {
     self.target = target
+    wanted = target.id ?? id ?? MemberID(0)
     endpoints = target.endpoints
     isStale = !isFirst
     self.options = options
@@ -109,7 +112,7 @@ struct JoinCall {
     chance = Random(seed: Self.word(0, options.nonceKey))
     hello = PeerHello(
       versions: options.versions, hasSecret: options.authenticator != nil,
-      sender: target.id ?? id ?? MemberID(0), receiver: MemberID(0), clusterID: clusterID,
+      sender: wanted, receiver: MemberID(0), clusterID: clusterID,
       epoch: Epoch(0), incarnation: 0, stamp: .zero, nonce: PeerNonce(), answered: PeerNonce())
     hello.joinerAddress = target.address
   }
@@ -242,7 +245,11 @@ struct JoinCall {
       later("\(reason)", at: now, &effects)
       return .none
     }
-    guard reason.mayPass else {
+    hello.sender = wanted
+    // One that was taken in before has its id and address of its own: who calls them a member's
+    // has yet to hear that this member is gone.
+    let mayPass = hello.clusterID != 0 && (reason == .idTaken || reason == .addressTaken)
+    guard mayPass || reason.mayPass else {
       phase = .done
       return .refused("\(target.donor) refuses to let this process join: \(reason)")
     }
