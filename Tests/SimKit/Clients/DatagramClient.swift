@@ -7,6 +7,8 @@ final class DatagramClient {
   let index: Int
   private unowned let world: World
   private var chance: Random
+  /// Draws what goes with a call.
+  private var companyChance: Random
   private let endpoint: Endpoint
   private let options = DatagramOptions()
 
@@ -22,6 +24,7 @@ final class DatagramClient {
     self.world = world
     self.index = index
     chance = Random(seed: seed)
+    companyChance = Random(seed: seed ^ 0x434F_4D50)
     endpoint = Endpoint(
       ipv4: world.swarm.network.prefix | UInt32(2 + index), port: UInt16(30_000 + index))
   }
@@ -75,8 +78,13 @@ final class DatagramClient {
   }
 
   private func sending(_ call: OpenCall) -> Probe {
+    let company = world.swarm.companyInThousand
+    if call.attempts == 0, !call.isFinal, companyChance.chance(company, in: 1_000) {
+      call.company = Company(of: call, client: index, world, &companyChance)
+    }
     call.attempts += 1
-    return Probe(.call(call), call.body(names: false), replyCount: call.replyCount)
+    let bytes = call.company?.bytes ?? call.body(names: false)
+    return Probe(.call(call), bytes, replyCount: call.replyCount)
   }
 
   private func again(_ call: OpenCall) -> Probe {
@@ -141,7 +149,12 @@ final class DatagramClient {
     guard reader.isEmpty, !probe.replies.isEmpty else {
       return world.fail("protocol", "UDP client \(index) got a reply that is no RESP")
     }
-    if hasCopies, case .call(let call) = probe.purpose { call.attempts += 1 }
+    if case .call(let call) = probe.purpose {
+      if hasCopies { call.attempts += 1 }
+      if let company = call.company {
+        probe.replies = company.take(probe.replies, of: call, wasCopied: hasCopies, world)
+      }
+    }
     finish(probe)
     think()
   }
@@ -152,6 +165,7 @@ final class DatagramClient {
     let probe = end()
     switch probe.purpose {
     case .call(let call):
+      call.company?.drop(world, because: "not answered")
       if !wasTaken, call.attempts == 1 {
         world.workload.finish(call, .notApplied("never sent whole"))
       } else if call.id != nil, !chance.chance(world.swarm.forgetfulInThousand, in: 1_000) {

@@ -79,6 +79,8 @@ final class OpenCall {
   var attempts = 0
   /// The stream over which it was sent last; 0: none.
   var stream = 0
+  /// What goes with it in each message over UDP; nil: nothing.
+  var company: Company?
   /// It is the last reading of its group.
   var isFinal = false
 

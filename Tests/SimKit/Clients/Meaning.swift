@@ -34,6 +34,10 @@ enum Meaning {
       return isFirstAttempt ? .notApplied(text) : .unknown
     }
     if code == "DUPLICATE" { return .executed }
+    if code == "TOOLARGE" {
+      if text.contains("not-applied") { return .notApplied(text) }
+      return text.contains("unknown") ? .unknown : .executed
+    }
     // Commands refused while they were queued; anything else is a failure at run time. On a full
     // disk both may be said of a copy only: this client knows of its others (`needsRetry`).
     if text.contains("because of previous errors.") { return .notApplied(text) }

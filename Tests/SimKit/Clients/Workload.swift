@@ -60,6 +60,15 @@ final class Workload {
     return call
   }
 
+  /// A read that goes with a call in one message: of the call's group, or of another one.
+  func read(client: Int, beside call: OpenCall, _ chance: inout Random) -> OpenCall {
+    var group = call.group
+    let active = groups.filter { $0.stage == .active }
+    if !active.isEmpty, chance.chance(1, in: 3) { group = active[chance.below(active.count)] }
+    let command = SimCommand(slot: chance.below(group.history.keyCount), verb: .get)
+    return open(group, client, [command], false, id: nil)
+  }
+
   /// Opens a call and notes its beginning.
   private func open(
     _ group: Group, _ client: Int, _ commands: [SimCommand], _ isTransaction: Bool,

@@ -252,16 +252,20 @@ final class Mesh {
       world.at(arrival, arrive)
       return arrival
     }
+    // Only the end of the link comes behind all else, as one datagram does behind another: else
+    // nobody would ever hear why he is refused.
+    var arrival = world.now
     if isLost(bytes.dropFirst(Self.headerByteCount), from: from, to: to) {
       lostCount += 1
     } else {
-      world.at(world.now + latency(), arrive)
+      arrival = world.now + latency()
+      world.at(arrival, arrive)
     }
     if chance.chance(faults.repeatInThousand, in: 1_000) {
       repeatedCount += 1
       world.at(world.now + latency(), arrive)
     }
-    return last
+    return max(last, arrival)
   }
 
   // MARK: Cuts

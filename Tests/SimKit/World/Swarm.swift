@@ -29,6 +29,9 @@ struct Swarm {
   // Network.
   var network = NetworkFaults()
 
+  /// How often a message over UDP asks for more than one call.
+  var companyInThousand = 0
+
   // Disk.
   var diskMicrosMax = 2_000
   var slowDiskInThousand = 0
@@ -95,6 +98,18 @@ struct Swarm {
       datagramClientCount = 0
     }
     drawCluster(&chance, memberCount)
+    drawMessages()
+  }
+
+  /// Draws by itself, so that what was drawn before stays as it is.
+  private mutating func drawMessages() {
+    var chance = Random(seed: seed ^ 0x4D45_5353_4147_4500)
+    if chance.chance(1, in: 2) { companyInThousand = chance.within(50...600) }
+    // More than all units of a round together may change.
+    if datagramClientCount > 0, chance.chance(1, in: 40) {
+      largeValueByteCountMax = 700_000
+      network.windowByteCount = max(network.windowByteCount, largeValueByteCountMax / 200)
+    }
   }
 
   private mutating func drawClients(_ chance: inout Random) {
