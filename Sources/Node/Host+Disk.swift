@@ -95,7 +95,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   mutating func handOver(at now: Moment) {
     guard let database = node.database, disk.isIdle else { return }
     startCheckpointIfDue(database)
-    let holdsRecords = checkpoint != nil && !checkpointIsCollected && policy.holdsRecords
+    let holdsRecords = holdsRecords(database, at: now)
     let hasRecords = database.pointee.log.pendingByteCount > 0 && !holdsRecords
     guard hasRecords || checkpoint != nil || mustForce(at: now) else { return }
     if hasRecords, checkpoint == nil, !isDraining, node.options.durability == .always,
@@ -133,6 +133,25 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     node.counters.groups &+= 1
     if next.force { node.counters.forces &+= 1 }
     disk.start(next)
+  }
+
+  /// Whether what is pending is to wait for the checkpoint under way, which is behind.
+  private mutating func holdsRecords(
+    _ database: UnsafeMutablePointer<Database>, at now: Moment
+  ) -> Bool {
+    guard checkpoint != nil, !checkpointIsCollected, policy.holdsRecords,
+      database.pointee.log.pendingByteCount > 0
+    else {
+      heldSince = nil
+      return false
+    }
+    let since = heldSince ?? now.instant
+    heldSince = since
+    guard since + CheckpointPolicy.holdMax > now.instant else {
+      heldSince = nil
+      return false
+    }
+    return true
   }
 
   /// Notes since when the oldest record waits that nobody hurries.

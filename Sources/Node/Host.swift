@@ -63,6 +63,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   /// The oldest record that nobody hurries, and since when it waits.
   var lazyFrom = Mark.zero
   var lazySince = Instant.zero
+  /// Since when records wait for the checkpoint under way; nil: none do.
+  var heldSince: Instant?
   /// This node is a member of a cluster.
   let isMember: Bool
   /// Finds out what names of members mean; nil: there are none.

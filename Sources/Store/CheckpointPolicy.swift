@@ -1,8 +1,10 @@
+public import Base
+
 /// When a checkpoint is started and how fast it is written; pure, for the loop.
 ///
 /// One is due when the log since the last one exceeds max(64 MiB, three quarters of the last one),
 /// and while it is written the log grows by a quarter of it at most: records wait for entries where
-/// needed. So the last checkpoint, the log and the next one take three times the data at most, and
+/// needed, for up to half a second at a time. So the last checkpoint, the log and the next one take three times the data at most, and
 /// recovery reads about twice the data. When the disk is full one is due earlier, as it makes room:
 /// whenever the log has grown by `fullGrowthByteCount` since the last one or the last try, for then
 /// deletes may have made the data small enough.
@@ -21,6 +23,7 @@ public struct CheckpointPolicy: Sendable {
   private var logByteCount: UInt64 = 0
   /// By how many bytes of entries the checkpoint under way is behind four times the log's growth.
   private var owedByteCount = 0
+  private var wasUnderWay = false
 
   /// Has not tried yet.
   public init() {}
@@ -40,17 +43,24 @@ public struct CheckpointPolicy: Sendable {
     if report.checkpointFinished || report.checkpointFailed {
       logByteCountAtTry = report.logByteCount
     }
-    if isUnderWay {
+    // What came with the group that began it is before it.
+    if isUnderWay, wasUnderWay {
       let growth = Int(clamping: report.logByteCount) - Int(clamping: logByteCount)
       owedByteCount = max(0, owedByteCount + 4 * growth - sliceByteCount)
     } else {
       owedByteCount = 0
     }
+    wasUnderWay = isUnderWay
     logByteCount = report.logByteCount
   }
 
-  /// The next groups are to hold entries only, until the checkpoint under way has caught up.
+  /// The next groups are to hold entries only, until the checkpoint under way has caught up or
+  /// records have waited for `holdMax`.
   public var holdsRecords: Bool { owedByteCount > 0 }
+
+  /// The longest that records wait for entries: meanwhile nothing is acknowledged, and with a full
+  /// log nobody is heard.
+  public static var holdMax: Interval { .millis(500) }
 
   /// How many bytes of entries to collect for the next group: what is owed, and four times its log.
   public func sliceByteCount(logByteCount: Int) -> Int {

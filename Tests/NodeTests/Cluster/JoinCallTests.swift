@@ -83,18 +83,32 @@ struct JoinCallTests {
     #expect(world.welcome?.id == MemberID(4) && world.refusal == nil)
   }
 
-  /// Its id was a member's, which is removed by force; whom the member that it asks took in voted
-  /// for a change that is to make it one under that id.
-  @Test func theGuestOfAChangeInDoubtComesBackUnderItsIdOnceThatIsFree() throws {
+  /// Its id was a member's that is removed by force; the member that it asks hears of it only when
+  /// it votes for the change that makes this one a member under that id.
+  @Test(arguments: ["m3:7000", "j4:7000"])
+  func theGuestOfAChangeInDoubtComesBackUnderItsId(address: String) throws {
     let world = JoinCallWorld(
-      member: peerOptions(2, of: 3), address: "m3:7000", clusterID: 77, former: MemberID(3))
+      member: peerOptions(2, of: 3), address: address, clusterID: 77, former: MemberID(3))
     world.run(millis: 60)
     #expect(world.welcome == nil)
     #expect(world.joinerLog.contains { $0.contains("its --id is that of a member") })
     world.follow(
-      try MemberList("1=m1:7000,2=m2:7000,3=m3:7000"), guests: MemberSet([MemberID(3)]))
+      try MemberList("1=m1:7000,2=m2:7000,3=\(address)"), guests: MemberSet([MemberID(3)]))
     world.run(millis: 10_000)
     #expect(world.welcome?.id == MemberID(3) && world.refusal == nil)
+  }
+
+  /// What it was told to be is a member's for good.
+  @Test(arguments: ["m3:7000", "j4:7000"])
+  func anUnfinishedJoinEndsWhereItsIdOrAddressStaysTaken(address: String) throws {
+    let id = address == "j4:7000" ? MemberID(3) : nil
+    let world = JoinCallWorld(
+      member: peerOptions(2, of: 3), id: id, address: address, clusterID: 77, former: MemberID(3))
+    world.run(millis: 20_000)
+    #expect(world.refusal == nil)
+    world.run(millis: 100_000)
+    #expect(world.refusal?.contains("refuses to let this process join") == true)
+    #expect(world.welcome == nil)
   }
 
   @Test func aGuestWhoseIdAnotherOneHasIsNoGuestAnyMore() throws {

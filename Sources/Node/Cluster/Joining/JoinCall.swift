@@ -76,6 +76,10 @@ struct JoinCall {
   private let options: ClusterOptions
   /// The id that it asks for; none: any.
   private let wanted: MemberID
+  /// A join has begun before.
+  private let isUnfinished: Bool
+  /// How often its id or address was called a member's.
+  private var takenCount = 0
   private var phase: Phase
   private var hello: PeerHello
   private var helloBytes: [UInt8] = []
@@ -94,6 +98,10 @@ struct JoinCall {
 
   private static var sayInterval: Interval { .seconds(10) }
   private static var backoffMax: Interval { .seconds(2) }
+  /// How often the id of an unfinished join is asked for before any other one is.
+  private static var ownIDCount: Int { 4 }
+  /// How often, in about a minute, such a join is refused its id or address before it gives up.
+  private static var takenCountMax: Int { 40 }
 
   /// Calls at once. `clusterID`: of the cluster that an unfinished join was to; zero otherwise.
   /// `id`: the one that it was under. The members may wait for its word about the change that was
@@ -105,6 +113,7 @@ struct JoinCall {
   ) {
     self.target = target
     wanted = target.id ?? id ?? MemberID(0)
+    isUnfinished = id != nil
     endpoints = target.endpoints
     isStale = !isFirst
     self.options = options
@@ -240,16 +249,13 @@ struct JoinCall {
     _ reason: PeerRefusal, _ link: LinkID, at now: Instant, _ effects: inout PeerEffects
   ) -> Answer {
     effects.list.append(.close(link, afterFlush: false))
-    if reason == .idTaken, target.id == nil, hello.sender.isValid {
-      hello.sender = MemberID(0)
-      later("\(reason)", at: now, &effects)
-      return .none
-    }
-    hello.sender = wanted
     // One that was taken in before has its id and address of its own: who calls them a member's
-    // has yet to hear that this member is gone.
-    let mayPass = hello.clusterID != 0 && (reason == .idTaken || reason == .addressTaken)
-    guard mayPass || reason.mayPass else {
+    // may have yet to hear that this member is gone.
+    let mayHaveGone = isUnfinished && (reason == .idTaken || reason == .addressTaken)
+    if mayHaveGone { takenCount += 1 }
+    let asksForAny = reason == .idTaken && target.id == nil && takenCount % Self.ownIDCount == 0
+    hello.sender = mayHaveGone && asksForAny ? MemberID(0) : wanted
+    guard reason.mayPass || mayHaveGone && takenCount < Self.takenCountMax else {
       phase = .done
       return .refused("\(target.donor) refuses to let this process join: \(reason)")
     }
