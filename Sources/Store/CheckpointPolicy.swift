@@ -4,10 +4,10 @@ public import Base
 ///
 /// One is due when the log since the last one exceeds max(64 MiB, three quarters of the last one),
 /// and while it is written the log grows by a quarter of it at most: records wait for entries where
-/// needed, for up to half a second at a time. So the last checkpoint, the log and the next one take three times the data at most, and
-/// recovery reads about twice the data. When the disk is full one is due earlier, as it makes room:
-/// whenever the log has grown by `fullGrowthByteCount` since the last one or the last try, for then
-/// deletes may have made the data small enough.
+/// needed, for up to half a second at a time. So the last checkpoint, the log and the next one take
+/// three times the data at most, and recovery reads about twice the data. When the disk is full one
+/// is due earlier, as it makes room: whenever the log has grown by `fullGrowthByteCount` since the
+/// last one or the last try, for then deletes may have made the data small enough.
 public struct CheckpointPolicy: Sendable {
   /// The log below which no checkpoint is due, while there is room.
   public var logByteCountMin: UInt64 = 64 << 20

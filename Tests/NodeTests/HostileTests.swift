@@ -179,6 +179,32 @@ import Testing
     #expect(groupOffset == 0)
   }
 
+  @Test(arguments: [false, true])
+  func `Records wait for a checkpoint that is behind, for half a second`(isSlow: Bool) {
+    var options = NodeOptions()
+    options.checkpoints.sliceByteCountMin = 1
+    options.checkpoints.sliceByteCountMax = 1
+    var bench = NodeBench(options: options)
+    let link = bench.connect()
+    for key in 0..<100 { #expect(bench.ask("SET k\(key) v", on: link) == "+OK") }
+    #expect(bench.ask("BGSAVE", on: link).hasPrefix("+Background"))
+    let text = String(repeating: "x", count: 200)
+    #expect(bench.ask("SET large \(text)", on: link) == "+OK")
+    // The log has grown by more than a quarter of the entries that went since.
+    #expect(bench.ask("SET k0 w", on: link) == "")
+    #expect(bench.host.policy.holdsRecords)
+    if isSlow {
+      bench.advance(millis: 499)
+      #expect(bench.take(link) == "")
+      bench.advance(millis: 1)
+      #expect(bench.host.policy.holdsRecords)
+    } else {
+      for _ in 0..<8 { bench.run() }
+      #expect(!bench.host.policy.holdsRecords)
+    }
+    #expect(bench.take(link) == "+OK;")
+  }
+
   @Test func `A late answer counts for CLIENT REPLY SKIP`() {
     var bench = NodeBench()
     let link = bench.connect()

@@ -66,6 +66,7 @@ struct ScriptDisk: Disk, ~Copyable {
   var forceCount = 0
   /// How many records of its group stood before the last one handed over first.
   private(set) var groupOffset: UInt32 = 0
+  private var logByteCount: UInt64 = 0
 
   init(limits: DatabaseLimits) { self.limits = limits }
 
@@ -74,6 +75,7 @@ struct ScriptDisk: Disk, ~Copyable {
   mutating func start(_ group: consuming DiskGroup) {
     groupCount += 1
     if group.force { forceCount += 1 }
+    logByteCount += UInt64(group.log.count)
     if !group.log.isEmpty {
       groupOffset = UInt32(
         littleEndian: group.log.bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
@@ -92,7 +94,7 @@ struct ScriptDisk: Disk, ~Copyable {
     group.log.removeAll()
     group.checkpointBytes.removeAll()
     let report = DiskReport(
-      through: written, durable: durable, logByteCount: 0, checkpointByteCount: 0)
+      through: written, durable: durable, logByteCount: logByteCount, checkpointByteCount: 0)
     return .finished(group, report)
   }
   mutating func shutDown(clean: Bool) -> DiskFault? { nil }
