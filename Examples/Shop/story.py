@@ -130,6 +130,12 @@ class Shop:
         words = self.ask("status", at=name).split()
         return {key: int(value) for key, value in zip(words[1::2], words[2::2])}
 
+    def wait_for_doubt(self, name):
+        """Until a process has an order in doubt."""
+        end = time.monotonic() + 4
+        while self.status(name)["in-doubt"] == 0:
+            assert time.monotonic() < end, "no order came so far"
+
     def settle(self):
         """Waits until every member is there and nothing is undecided."""
         end = time.monotonic() + 40
@@ -246,9 +252,8 @@ def conflict(shop):
     """Who needs what another order has reserved, or will bring, tries again until it is decided."""
     shop.signal("ledger", signal.SIGSTOP)
     gain = shop.popen("gain", 8, "pens@1", "north", at="north")
+    shop.wait_for_doubt("north")
     end = time.monotonic() + 4
-    while shop.status("north")["in-doubt"] == 0:
-        assert time.monotonic() < end, "no order came so far"
     before = shop.status("south")["retried"]
     transfer = shop.popen("transfer", 3, "pens@1", "north", "south", at="south")
     while shop.status("south")["retried"] == before:
@@ -270,9 +275,7 @@ def questions(shop):
     balance = shop.balance()
     shop.signal("north", signal.SIGSTOP)
     first = shop.popen("gain", 1, "hats@3", "north", at="south")
-    end = time.monotonic() + 4
-    while shop.status("ledger")["in-doubt"] == 0:
-        assert time.monotonic() < end, "no order came so far"
+    shop.wait_for_doubt("ledger")
     shop.do("undo", gain, at="south")
     assert first.poll() is None, "the undo has waited for another order"
     time.sleep(1)
@@ -295,9 +298,7 @@ def no_answer(shop):
     """Whose coordinator dies under its order has a name to look for in the log."""
     shop.signal("ledger", signal.SIGSTOP)
     client = shop.popen("gain", 1, "hats@3", "south", at="north")
-    end = time.monotonic() + 4
-    while shop.status("north")["in-doubt"] == 0:
-        assert time.monotonic() < end, "no order came so far"
+    shop.wait_for_doubt("north")
     shop.kill("north")
     out, err = client.communicate(timeout=30)
     assert client.returncode == UNKNOWN and out.startswith("unknown 1."), (out, err)
