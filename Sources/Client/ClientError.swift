@@ -18,7 +18,8 @@ public struct ClientError: Error, Hashable, Sendable {
     case unresolved
     /// Nobody listens there, or no connection came about: nothing was sent.
     case unreachable
-    /// The connection was lost, or the deadline came before the answer.
+    /// The connection was lost, or the deadline came before the answer or before the members of a
+    /// cluster had decided.
     case noAnswer
     /// What came is not an answer to what was asked.
     case malformedReply
@@ -102,7 +103,7 @@ extension ClientError {
     case "DUPLICATE": (.replyNotKept, .applied)
     case "TOOLARGE": (.server, tooLargeOutcome(error))
     case "IDEXPIRED": (.server, .unknown)
-    case "INDOUBT": (.noAnswer, .unknown)
+    case "UNKNOWN": (.noAnswer, .unknown)
     case "NOAUTH", "WRONGPASS", "NOPERM", "OOM", "NOSPACE", "READONLY", "LOADING", "UNAVAILABLE",
       "MISCONF", "DENIED":
       (.refused, .notApplied)

@@ -40,7 +40,7 @@ enum RetryDecision: Hashable {
 enum AnswerDecision: Hashable {
   /// It is the answer.
   case accept
-  /// The server is still loading: send again at this time.
+  /// The server is still loading, or has not decided: send again at this time.
   case retry(at: Instant)
   /// It says "not done", but an earlier copy is unaccounted for: ask what became of the id, and
   /// seal it, before believing it.
@@ -62,6 +62,10 @@ struct RetryPlan {
   private var failureCount = 0
   /// A copy that was not answered may have been executed, or may be still.
   private(set) var hasStrayCopy = false
+  /// The members of a cluster had not decided about an earlier copy when it was answered.
+  private var awaitsDecision = false
+  /// What they say while they can't.
+  private static let passing: Set = ["UNKNOWN", "UNAVAILABLE", "BUSY"]
 
   init(
     effect: Command.Effect, id: OperationID, retryCountMax: Int, timeout: Interval, at now: Instant
@@ -102,11 +106,17 @@ struct RetryPlan {
   }
 
   /// Called with the answer.
-  func decide(about reply: Reply, at now: Instant) -> AnswerDecision {
-    if reply.error?.code == "LOADING" {
-      let next = now + .millis(50)
-      if next < deadline { return .retry(at: next) }
+  mutating func decide(about reply: Reply, at now: Instant) -> AnswerDecision {
+    let code = reply.error?.code
+    // The members of a cluster have yet to decide: the id will be answered with what they did.
+    if code == "UNKNOWN", effect == .change {
+      awaitsDecision = true
+      noteRepetition()
     }
+    let waits = code.map { Self.passing.contains($0) && awaitsDecision || $0 == "LOADING" } ?? false
+    let next = now + .millis(50)
+    if waits, next < deadline { return .retry(at: next) }
+    if code == "UNKNOWN" { return .accept }
     let isDoubtful = effect == .change && hasStrayCopy && Self.mayHaveDoneNothing(reply)
     return isDoubtful ? .settle : .accept
   }

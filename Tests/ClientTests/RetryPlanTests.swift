@@ -58,10 +58,30 @@ import Testing
   }
 
   @Test func `Loading is waited for until the deadline`() {
-    let plan = plan(.change)
+    var plan = plan(.change)
     let loading = Reply.error(ServerError("LOADING reading the log"))
     #expect(plan.decide(about: loading, at: start) == .retry(at: start + .millis(50)))
     #expect(plan.decide(about: loading, at: plan.deadline) == .accept)
+  }
+
+  @Test func `What is not decided is asked for again until the deadline, and is unknown then`() {
+    let undecided = ServerError("UNKNOWN transaction 1.2 is not decided yet (unknown)")
+    var plan = plan(.change)
+    #expect(plan.decide(about: .error(undecided), at: start) == .retry(at: start + .millis(50)))
+    // Other answers say nothing of the transaction.
+    let busy = Reply.error(ServerError("BUSY a key is held (not-applied)"))
+    #expect(plan.decide(about: busy, at: start) == .retry(at: start + .millis(50)))
+    #expect(plan.decide(about: busy, at: plan.deadline) == .settle)
+    let aborted = Reply.error(ServerError("ABORTED other transactions (not-applied)"))
+    #expect(plan.decide(about: aborted, at: start) == .settle)
+    #expect(plan.decide(about: .error(undecided), at: plan.deadline) == .accept)
+    let error = ClientError(undecided)
+    #expect(error.description == "UNKNOWN transaction 1.2 is not decided yet (unknown)")
+    // What has no id is not sent twice, and a first refusal is believed.
+    plan = self.plan(.other)
+    #expect(plan.decide(about: .error(undecided), at: start) == .accept)
+    plan = self.plan(.change)
+    #expect(plan.decide(about: busy, at: start) == .accept)
   }
 
   @Test(arguments: [
@@ -91,7 +111,7 @@ import Testing
     ("NOSPACE x", .refused, .notApplied), ("UNAVAILABLE x", .refused, .notApplied),
     ("TOOLARGE applied; x", .server, .applied), ("TOOLARGE unknown; x", .server, .unknown),
     ("TOOLARGE not-applied; x", .server, .notApplied), ("TOOLARGE", .server, .unknown),
-    ("DUPLICATE applied; x", .replyNotKept, .applied), ("INDOUBT x", .noAnswer, .unknown),
+    ("DUPLICATE applied; x", .replyNotKept, .applied), ("UNKNOWN x", .noAnswer, .unknown),
     ("IDEXPIRED x", .server, .unknown), ("WRONGTYPE x", .server, .notApplied),
     ("ERR syntax error", .server, .notApplied),
   ])

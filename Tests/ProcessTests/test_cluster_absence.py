@@ -119,6 +119,34 @@ def test_of_two_members_one_alone_cannot_say_what_became_of_a_write(launch, fold
     assert [get(cluster, number, "a") for number in (1, 2)] == ["", ""]
 
 
+def test_clie_says_unknown_of_what_is_not_decided_and_learns_it_later(launch, folder):
+    cluster = Cluster(launch, folder, count=2)
+    cluster.wait_until_whole()
+    cluster.runs[2].signal(signal.SIGSTOP)
+    done = cluster.way(1)("--timeout", "7s", "-o", "incr", "-k", "n")
+    first, asking = done.stderr.decode().splitlines()
+    assert done.returncode == 5 and first.endswith("(unknown)"), done
+    words = asking.partition("clie -o ")[2] or asking.partition(" -o ")[2]
+    cluster.runs[2].signal(signal.SIGCONT)
+    cluster.wait_until_whole()
+    serve_runs.wait_until(cluster.is_resolved)
+    told = cluster.way(1)("-o", *words.split())
+    value = get(cluster, 2, "n")
+    assert (told.returncode, value) in ((0, "1"), (4, "")), (told, value)
+
+
+def test_clie_waits_for_the_decision(launch, folder):
+    cluster = Cluster(launch, folder, count=2)
+    cluster.wait_until_whole()
+    cluster.runs[2].signal(signal.SIGSTOP)
+    waker = threading.Timer(7, cluster.runs[2].signal, [signal.SIGCONT])
+    waker.start()
+    done = cluster.way(1)("--timeout", "15s", "-o", "incr", "-k", "n")
+    waker.join()
+    assert (done.returncode, done.stdout) == (0, b"1\n"), done
+    assert [get(cluster, number, "n") for number in (1, 2)] == ["1", "1"]
+
+
 def test_a_member_that_starts_while_another_is_down_waits_for_it(members):
     members.runs[2].kill()
     members.runs[3].kill()
