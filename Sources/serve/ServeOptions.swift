@@ -182,7 +182,7 @@ struct ServeOptions {
     serve: a transactional key-value node that Redis clients can talk to
 
     usage: serve [flags]
-           serve check DIR    verify a data directory without writing; exit 0 or 65
+           serve check DIR    verify a data directory without writing; exit 0 when it is whole
            serve dump DIR     print checkpoint and log as JSON lines
 
     \(flags.renderHelp())
