@@ -71,7 +71,9 @@ final class DatagramClient {
       retrying.removeFirst()
       return again(call)
     }
-    if !world.isEnding, chance.chance(3, in: 100), let record = world.once.oldRecord(&chance) {
+    if !world.isEnding, chance.chance(3, in: 100), let record = world.once.oldRecord(&chance),
+      !record.hasCompany || record.client != index
+    {
       return Probe(.copy(record), words: record.words)
     }
     return world.workload.next(client: index, overDatagrams: true).map(sending)

@@ -11,6 +11,8 @@ final class ExactlyOnce {
     var client: Int
     var group: String
     var words: [[UInt8]]
+    /// Other things were asked in the same message: the one that sent it sends the id in no other.
+    var hasCompany: Bool
     /// The token that it appends to a journal.
     var token: [UInt8]?
     /// Its answer when it was executed with a change, which every later copy must get too.
@@ -54,8 +56,8 @@ final class ExactlyOnce {
     records.append(
       Record(
         id: id, client: call.group.history.calls[call.index].client, group: call.group.name,
-        words: command.words(group: call.group.name), token: token, reply: reply,
-        isCommitted: isCommitted))
+        words: command.words(group: call.group.name), hasCompany: call.company != nil,
+        token: token, reply: reply, isCommitted: isCommitted))
   }
 
   /// The id was durably told to be aborted.
