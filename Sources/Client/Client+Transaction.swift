@@ -59,7 +59,7 @@ extension Client {
     if result.reason == .aborted, let first {
       let cause = ClientError(first)
       if cause.reason == .refused { result.reason = .refused }
-      result.message = "\(error.sentence) (\(first.text))"
+      result.message = "\(result.message) (\(cause.message))"
     }
     return result
   }

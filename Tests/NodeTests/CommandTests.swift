@@ -231,6 +231,17 @@ extension Substring {
     #expect(bench.ask("GET n", on: link) == "$1;2")
   }
 
+  @Test func aTransactionWhoseWatchFailedIsNotSaidToBeCommitted() {
+    var bench = NodeBench()
+    let link = bench.connect()
+    bench.put("WATCH w\r\nSET w 1\r\nMULTI\r\nSET w 2\r\nONCE \(id) EXEC\r\n", on: link)
+    #expect(bench.take(link) == "+OK;+OK;+OK;+QUEUED;*-1;")
+    #expect(bench.ask("OUTCOME \(id)", on: link) == "$7;aborted")
+    bench.put("MULTI\r\nSET w 2\r\nONCE \(id) EXEC\r\n", on: link)
+    #expect(bench.take(link) == "+OK;+QUEUED;*-1;")
+    #expect(bench.ask("GET w", on: link) == "$1;1")
+  }
+
   @Test func aSealedIdIsNeverExecuted() {
     var bench = NodeBench()
     let link = bench.connect()

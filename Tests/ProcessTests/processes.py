@@ -72,6 +72,10 @@ class Link:
     def send(self, *words):
         self.socket.sendall(encode(*words))
 
+    def ask(self, *words):
+        self.send(*words)
+        return self.reply()
+
     def reply(self):
         """One reply; an error reply comes back as ServerError."""
         line = self.reader.readline()

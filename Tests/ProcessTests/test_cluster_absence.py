@@ -3,6 +3,7 @@ docs/guarantees.md, as far as it needs no fail points."""
 
 import contextlib
 import json
+import random
 import signal
 import threading
 import time
@@ -117,6 +118,36 @@ def test_of_two_members_one_alone_cannot_say_what_became_of_a_write(launch, fold
     serve_runs.wait_until(cluster.is_resolved)
     # It had been aborted at member 1, which just was not allowed to say so.
     assert [get(cluster, number, "a") for number in (1, 2)] == ["", ""]
+
+
+def operation_id():
+    return f"{int(time.time() * 1000):012x}7{random.getrandbits(12):03x}8{random.getrandbits(60):015x}"
+
+
+def test_what_became_of_an_id_is_told_while_a_member_is_away(members):
+    done, whole, sealed, new = (operation_id() for _ in range(4))
+    transaction = [["MULTI"], ["INCR", "m"], ["ONCE", whole, "EXEC"]]
+    with processes.Link(members.ports[1]) as link:
+        assert link.ask("ONCE", done, "INCR", "n") == 1
+        assert [link.ask(*words) for words in transaction][-1] == [1]
+        assert link.ask("OUTCOME", sealed, "SEAL") == b"aborted"
+    members.runs[3].kill()
+    serve_runs.wait_until(lambda: members.reachable(1) == members.reachable(2) == 2)
+    for number in (1, 2):
+        with processes.Link(members.ports[number]) as link:
+            assert link.ask("ONCE", done, "INCR", "n") == 1
+            assert [link.ask(*words) for words in transaction][-1] == [1]
+            assert str(link.ask("ONCE", sealed, "INCR", "n")).startswith("ABORTED the id was sealed")
+            told = [link.ask("OUTCOME", one, "SEAL") for one in (done, sealed, new)]
+            assert told[:2] == [b"committed", b"aborted"], told
+            assert str(told[2]).startswith("UNAVAILABLE") and "(not-applied)" in str(told[2]), told
+            refusal = str(link.ask("ONCE", new, "INCR", "n"))
+            assert refusal.startswith("UNAVAILABLE") and "(not-applied)" in refusal, refusal
+    members.start(3)
+    members.wait_until_whole()
+    with processes.Link(members.ports[3]) as link:
+        assert (link.ask("GET", "n"), link.ask("GET", "m")) == (b"1", b"1")
+        assert link.ask("ONCE", new, "INCR", "n") == 2
 
 
 def test_clie_says_unknown_of_what_is_not_decided_and_learns_it_later(launch, folder):

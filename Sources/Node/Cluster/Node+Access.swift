@@ -13,6 +13,15 @@ extension Node {
     var changesAll = false
   }
 
+  /// Why the cluster cannot take a command now.
+  struct Refusal {
+    let reason: String
+    /// The error where no other copy of the command is known.
+    var text: String { "UNAVAILABLE \(reason) (not-applied)" }
+    /// The error where another copy may be executed, or have been.
+    var uncertainText: String { "UNAVAILABLE \(reason) (unknown)" }
+  }
+
   /// Nil for a command that touches no data.
   func access(of spec: UnsafePointer<CommandSpec>, _ session: SessionPointer) -> Access? {
     let flags = spec.pointee.flags

@@ -35,7 +35,7 @@ extension Node {
       return call(command, session)
     }
     if let refusal = clusterRefusal(access, cluster) {
-      fail(refusal)
+      refuse(refusal, session, cluster)
       return endUnlessDeferred(spec, session, cluster)
     }
     if isInOpenRound(session, cluster), cluster.pointee.open?.change != nil {
@@ -235,8 +235,9 @@ extension Node {
     if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
       now.instant - since >= cluster.pointee.patience, !isRenewing(cluster)
     {
+      let outcome = isUndecided(operationID, cluster) ? "unknown" : "not-applied"
       return fail(
-        "BUSY a key is held by transaction \(holder), which is not decided yet (not-applied)")
+        "BUSY a key is held by transaction \(holder), which is not decided yet (\(outcome))")
     }
     deferUnit(behind: .lock, session, cluster)
   }
@@ -312,17 +313,19 @@ extension Node {
     if seals, parser.arguments.count > 3 || !parser.arguments[2].isWord("seal") {
       return failSyntax()
     }
-    if let refusal = clusterRefusal(Access(changes: seals, isWhole: false), cluster) {
-      return fail(refusal)
+    if let refusal = clusterRefusal(Access(changes: false, isWhole: false), cluster) {
+      return fail(refusal.text)
     }
+    // Without the others nothing is sealed, but what is known here is told.
+    let refusal = seals ? clusterRefusal(Access(changes: true, isWhole: false), cluster) : nil
     let isOpen = cluster.pointee.open?.operations.contains(id) ?? false
     let holder =
-      seals
+      seals && refusal == nil
       ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
         ?? cluster.pointee.holderOfAll(Access(changes: true, isWhole: false), joins: true)
       : cluster.pointee.negotiator.holder(operation: id)
     if let holder {
-      if seals { return block(on: holder, session, cluster) }
+      if seals, refusal == nil { return block(on: holder, session, cluster) }
       return output.reply(bulk: "in-doubt")
     }
     if isOpen {
@@ -338,6 +341,7 @@ extension Node {
       fail("IDFUTURE the id is over 60 s ahead of this node's clock (not-applied)")
     case .new, .future:
       guard seals else { return output.reply(bulk: "never-seen") }
+      if let refusal { return fail(refusal.text) }
       let round = openRound(cluster)
       let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
       guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
@@ -364,6 +368,24 @@ extension Node {
     return answerUnlessNew(standing(of: id, session))
   }
 
+  /// Answers a command that the cluster cannot take now. Under an id, what this member knows of an
+  /// earlier copy comes first: that one may have been executed, or be executed yet.
+  private mutating func refuse(
+    _ refusal: Refusal, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
+    guard let id = operationID else { return fail(refusal.text) }
+    let knowsIDs = clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil
+    guard knowsIDs, !isUndecided(id, cluster) else { return fail(refusal.uncertainText) }
+    if answerUnlessNew(standing(of: id, session)) { fail(refusal.text) }
+  }
+
+  /// Whether a transaction that is under way has taken the id.
+  private func isUndecided(_ id: OperationID?, _ cluster: ClusterPointer) -> Bool {
+    guard let id else { return false }
+    return cluster.pointee.negotiator.holder(operation: id) != nil
+      || cluster.pointee.open?.operations.contains(id) ?? false
+  }
+
   /// Who cannot be reached, and for how long; nil when everybody can.
   var absentMember: String? {
     switch peers {
@@ -373,16 +395,14 @@ extension Node {
   }
 
   /// Why the cluster cannot take a command now, or nil.
-  func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> String? {
+  func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> Refusal? {
     if cluster.pointee.state.isOutside {
-      return "UNAVAILABLE this member was removed from its cluster (not-applied)"
+      return Refusal(reason: "this member was removed from its cluster")
     }
-    if access.changes, let absence = absentMember {
-      return "UNAVAILABLE \(absence) (not-applied)"
-    }
+    if access.changes, let absence = absentMember { return Refusal(reason: absence) }
     if !cluster.pointee.isConfirmed {
-      return "UNAVAILABLE this member waits until every other one has confirmed the membership "
-        + "(not-applied)"
+      return Refusal(
+        reason: "this member waits until every other one has confirmed the membership")
     }
     return nil
   }

@@ -71,6 +71,7 @@ extension Node {
   private mutating func answerNil() {
     let start = output.count
     output.replyNilArray(resp: resp)
+    failed = true
     if let id = operationID { recordNothingDone(as: id, from: start) }
   }
 

@@ -31,6 +31,41 @@ import Testing
     #expect(cluster.ask(1, link, "SET b 1") == "+OK")
   }
 
+  @Test func whoDoesNotKnowTheOthersSaysUnknownUnderAnId() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    #expect(cluster.ask(1, link, "ONCE \(id) INCR a") == ":1")
+    cluster[1].bench.host.node.cluster!.pointee.confirmed = MemberSet()
+    #expect(cluster.ask(1, link, "ONCE \(id) INCR a").hasSuffix("(unknown)"))
+    #expect(cluster.ask(1, link, "INCR a").hasSuffix("(not-applied)"))
+    cluster[1].bench.host.node.cluster!.pointee.confirmed = MemberSet([MemberID(2), MemberID(3)])
+    #expect(cluster.ask(1, link, "ONCE \(id) INCR a") == ":1")
+  }
+
+  /// Another copy may have been prepared, and be committed yet.
+  @Test func anIdInDoubtIsSaidToBeUnknown() {
+    let cluster = ClusterBench()
+    let writer = cluster.connect(1)
+    let link = cluster.connect(2)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    cluster[1].bench.put("ONCE \(id) INCR a\r\n", on: writer)
+    while let (to, message) = cluster[1].bench.host.nextMessage() {
+      message.withUnsafeBytes {
+        cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
+      }
+    }
+    cluster[2].bench.run()
+    cluster[1].isCut = true
+    #expect(cluster.ask(2, link, "OUTCOME \(id)") == "$8;in-doubt")
+    cluster.put(2, link, "ONCE \(id) INCR a\r\n")
+    for _ in 0..<51 { cluster.advance(millis: 100) }
+    let told = cluster.take(2, link)
+    #expect(told.hasPrefix("-BUSY") && told.hasSuffix("(unknown)"), "\(told)")
+  }
+
   /// FLUSHALL of member 1 waits at member 2 for a younger SET there: a further SET there waits for it.
   @Test func aRoundWaitsForAnOlderTransactionThatWaitsItself() {
     let cluster = ClusterBench()
