@@ -31,7 +31,7 @@ extension Node {
       RoundUnit(
         link: link, request: cluster.pointee.unit.request, input: input..<round.input.count,
         reply: reply..<round.output.count, queue: cluster.pointee.unit.queue,
-        watches: cluster.pointee.unit.watches))
+        watches: cluster.pointee.unit.watches, hasKnownID: cluster.pointee.unit.hasKnownID))
     cluster.pointee.counters.units &+= 1
   }
 
@@ -297,9 +297,11 @@ extension Node {
 
   /// Answers all units of a round with an error.
   mutating func refuse(_ round: Round, _ text: String, _ cluster: ClusterPointer) {
+    let word = "(not-applied)"
+    let isCertain = text.hasSuffix(word)
     for unit in round.units {
       let start = output.count
-      fail(text)
+      fail(isCertain && unit.hasKnownID ? text.dropLast(word.utf8.count) + "(unknown)" : text)
       answerLate(unit, from: start, tellsChange: false, cluster)
     }
     release(round)

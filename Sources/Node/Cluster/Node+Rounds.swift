@@ -34,6 +34,7 @@ extension Node {
       if waitsForOwnRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       return call(command, session)
     }
+    if settlesID(session, cluster) { return endUnlessDeferred(spec, session, cluster) }
     if let refusal = clusterRefusal(access, cluster) {
       refuse(refusal, session, cluster)
       return endUnlessDeferred(spec, session, cluster)
@@ -258,7 +259,7 @@ extension Node {
   }
 
   /// Leaves the unit at hand undone until the open round has ended.
-  private mutating func deferBehindRound(_ session: SessionPointer, _ cluster: ClusterPointer) {
+  mutating func deferBehindRound(_ session: SessionPointer, _ cluster: ClusterPointer) {
     deferUnit(behind: isInOpenRound(session, cluster) ? .round : .lock, session, cluster)
   }
 
@@ -277,114 +278,13 @@ extension Node {
 
   /// Whether the open round can end before the command at hand. Not when it is being run again, nor
   /// when it holds earlier commands of the session: their replies come first.
-  private func mayCloseRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+  func mayCloseRound(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
     !isRenewing(cluster) && !isInOpenRound(session, cluster)
   }
 
   func isRenewing(_ cluster: ClusterPointer) -> Bool { cluster.pointee.open?.id != nil }
 
-  // MARK: Ids
-
-  /// What became of an id; raises the horizon first where its age demands it. That is a record of
-  /// its own: not while the round at hand has to stay open, where an aged id counts as any other.
-  mutating func standing(of id: OperationID, _ session: SessionPointer) -> Admission {
-    let database = database.unsafelyUnwrapped
-    if case .aged = database.pointee.standing(of: id, wallMillis: clockMillis) {
-      if let cluster, !mayCloseRound(session, cluster) { return .new }
-      closeRound()
-    }
-    guard case .expired(let mark) = database.pointee.admit(id, wallMillis: clockMillis) else {
-      return database.pointee.admit(id, wallMillis: clockMillis)
-    }
-    if let mark, mark > durable {
-      replyWaits = true
-      database.pointee.log.hurry()
-    }
-    return .expired(mark)
-  }
-
-  /// `OUTCOME id [SEAL]`: every transaction is prepared here before it commits anywhere, so this
-  /// member knows what has become of an id, or that it is not decided yet.
-  private mutating func outcomeInCluster(_ session: SessionPointer, _ cluster: ClusterPointer) {
-    guard let id = OperationID(text: parser.arguments[1]), id != .none else {
-      return fail("ERR an operation id is 32 hexadecimal digits in UUIDv7 layout")
-    }
-    let seals = parser.arguments.count > 2
-    if seals, parser.arguments.count > 3 || !parser.arguments[2].isWord("seal") {
-      return failSyntax()
-    }
-    if let refusal = clusterRefusal(Access(changes: false, isWhole: false), cluster) {
-      return fail(refusal.text)
-    }
-    // Without the others nothing is sealed, but what is known here is told.
-    let refusal = seals ? clusterRefusal(Access(changes: true, isWhole: false), cluster) : nil
-    let isOpen = cluster.pointee.open?.operations.contains(id) ?? false
-    let holder =
-      seals && refusal == nil
-      ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
-        ?? cluster.pointee.holderOfAll(Access(changes: true, isWhole: false), joins: true)
-      : cluster.pointee.negotiator.holder(operation: id)
-    if let holder {
-      if seals, refusal == nil { return block(on: holder, session, cluster) }
-      return output.reply(bulk: "in-doubt")
-    }
-    if isOpen {
-      // A request cannot wait for the round that it is in.
-      guard cluster.pointee.unit.hasJoined else { return deferBehindRound(session, cluster) }
-      return output.reply(bulk: "in-doubt")
-    }
-    switch standing(of: id, session) {
-    case .duplicate(.aborted, _): output.reply(bulk: "aborted")
-    case .duplicate: output.reply(bulk: "committed")
-    case .expired: output.reply(bulk: "expired")
-    case .future where seals:
-      fail("IDFUTURE the id is over 60 s ahead of this node's clock (not-applied)")
-    case .new, .future:
-      guard seals else { return output.reply(bulk: "never-seen") }
-      if let refusal { return fail(refusal.text) }
-      let round = openRound(cluster)
-      let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
-      guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
-      else { return fail(Self.text(of: .transactionTooLarge)) }
-      round.operations.append(id)
-      cluster.pointee.unit.hasJoined = true
-      cluster.pointee.unit.sealed.append(id)
-      output.reply(bulk: "aborted")
-    }
-  }
-
-  /// True when the id was never executed and may be; otherwise the answer has been given.
-  private mutating func admitInCluster(
-    _ id: OperationID, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) -> Bool {
-    if let open = cluster.pointee.open, open.operations.contains(id) {
-      if cluster.pointee.unit.request != nil, cluster.pointee.unit.sealed.contains(id) {
-        fail("ERR an id is sealed and used in one UDP message (not-applied)")
-        return false
-      }
-      deferBehindRound(session, cluster)
-      return false
-    }
-    return answerUnlessNew(standing(of: id, session))
-  }
-
-  /// Answers a command that the cluster cannot take now. Under an id, what this member knows of an
-  /// earlier copy comes first: that one may have been executed, or be executed yet.
-  private mutating func refuse(
-    _ refusal: Refusal, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) {
-    guard let id = operationID else { return fail(refusal.text) }
-    let knowsIDs = clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil
-    guard knowsIDs, !isUndecided(id, cluster) else { return fail(refusal.uncertainText) }
-    if answerUnlessNew(standing(of: id, session)) { fail(refusal.text) }
-  }
-
-  /// Whether a transaction that is under way has taken the id.
-  private func isUndecided(_ id: OperationID?, _ cluster: ClusterPointer) -> Bool {
-    guard let id else { return false }
-    return cluster.pointee.negotiator.holder(operation: id) != nil
-      || cluster.pointee.open?.operations.contains(id) ?? false
-  }
+  // MARK: Refusals
 
   /// Who cannot be reached, and for how long; nil when everybody can.
   var absentMember: String? {

@@ -89,6 +89,8 @@ struct RoundUnit {
   /// What EXEC took from its session, to be given back when it is run again.
   var queue: TransactionQueue?
   var watches: [Watch] = []
+  /// It had an id that was known: what becomes of the round says nothing of that.
+  var hasKnownID = false
 }
 
 /// The commands of a round.

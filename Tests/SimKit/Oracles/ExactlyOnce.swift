@@ -130,9 +130,15 @@ final class ExactlyOnce {
     return candidates[candidates.startIndex + chance.below(candidates.count)]
   }
 
-  /// A copy of an executed call must get the first answer or be refused.
+  /// A copy of an executed call must get the first answer or be refused, but not as one that was
+  /// never executed.
   func checkCopy(_ record: Record, _ reply: Reply) {
     resentCount += 1
+    if case .error(let text) = reply, text.hasSuffix("(not-applied)") {
+      world.fail(
+        "exactly-once",
+        "\(record.id) of \(record.group) was answered \(record.reply!.text), a copy: \(text)")
+    }
     guard !reply.isError, reply != record.reply else { return }
     world.fail(
       "exactly-once",
