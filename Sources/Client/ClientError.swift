@@ -75,6 +75,8 @@ extension ClientError {
     // Of somebody's id the server has forgotten what it may have known. A new one, refused, was
     // not executed, and never will be.
     if error.code == "IDEXPIRED", id != nil { outcome = .notApplied }
+    // Of an id that is not ours the server knows more.
+    if id == nil, error.text.hasSuffix(" (unknown)") { outcome = .unknown }
     let usesSentence = reason == .missing || reason == .aborted
     self.init(
       reason, outcome, Self.withoutOutcome(usesSentence ? error.sentence : error.text),

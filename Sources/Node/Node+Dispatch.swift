@@ -82,9 +82,9 @@ extension Node {
       session.pointee.queue!.failed = true
       return fail(refusal.text(isCertain: true))
     }
-    if cluster != nil {
+    if let cluster {
       // Not recorded: every member would have to agree to it.
-      if let id = operationID, !answerUnlessNew(standing(of: id, session)) { return }
+      if settlesID(session, cluster) { return }
       return fail(refusal.text(isCertain: operationID == nil))
     }
     if let id = operationID, !admit(id) { return }

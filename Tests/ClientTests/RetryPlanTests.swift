@@ -112,6 +112,7 @@ import Testing
     ("TOOLARGE applied; x", .server, .applied), ("TOOLARGE unknown; x", .server, .unknown),
     ("TOOLARGE not-applied; x", .server, .notApplied), ("TOOLARGE", .server, .unknown),
     ("DUPLICATE applied; x", .replyNotKept, .applied), ("UNKNOWN x", .noAnswer, .unknown),
+    ("UNAVAILABLE x (unknown)", .refused, .unknown), ("BUSY x (not-applied)", .server, .notApplied),
     ("IDEXPIRED x", .server, .unknown), ("WRONGTYPE x", .server, .notApplied),
     ("ERR syntax error", .server, .notApplied),
   ])

@@ -123,8 +123,8 @@ struct UnitAtHand {
   var hasJoined = false
   /// The ids that its commands seal in the open round.
   var sealed: [OperationID] = []
-  /// The id of a command of it was known, and answered as it was before.
-  var hasKnownID = false
+  /// A command of it came under an id.
+  var hasID = false
   /// It must wait and be run again from its beginning; nothing of it has been done.
   var isDeferred = false
   /// It waits since then; nil when it comes for the first time.

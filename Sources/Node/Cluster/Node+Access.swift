@@ -13,13 +13,14 @@ extension Node {
     var changesAll = false
   }
 
-  /// Why the cluster cannot take a command now.
+  /// Why the cluster does not take a command now. It is not recorded: all members would have to
+  /// agree to that. So it says nothing of other copies under the same id, which may be under way.
   struct Refusal {
-    let reason: String
-    /// The error where no other copy of the command is known.
-    var text: String { "UNAVAILABLE \(reason) (not-applied)" }
-    /// The error where another copy may be executed, or have been.
-    var uncertainText: String { "UNAVAILABLE \(reason) (unknown)" }
+    private let words: String
+
+    init(_ code: String, _ reason: String) { words = "\(code) \(reason)" }
+
+    func text(hasID: Bool) -> String { words + (hasID ? " (unknown)" : " (not-applied)") }
   }
 
   /// Nil for a command that touches no data.

@@ -31,7 +31,7 @@ extension Node {
       RoundUnit(
         link: link, request: cluster.pointee.unit.request, input: input..<round.input.count,
         reply: reply..<round.output.count, queue: cluster.pointee.unit.queue,
-        watches: cluster.pointee.unit.watches, hasKnownID: cluster.pointee.unit.hasKnownID))
+        watches: cluster.pointee.unit.watches, hasID: cluster.pointee.unit.hasID))
     cluster.pointee.counters.units &+= 1
   }
 
@@ -297,11 +297,12 @@ extension Node {
 
   /// Answers all units of a round with an error.
   mutating func refuse(_ round: Round, _ text: String, _ cluster: ClusterPointer) {
-    let word = "(not-applied)"
-    let isCertain = text.hasSuffix(word)
+    let word = " (not-applied)"
+    let reason = text.hasSuffix(word) ? String(text.dropLast(word.count)) : text
+    let uncertain = reason.hasSuffix("(unknown)") ? reason : reason + " (unknown)"
     for unit in round.units {
       let start = output.count
-      fail(isCertain && unit.hasKnownID ? text.dropLast(word.utf8.count) + "(unknown)" : text)
+      fail(unit.hasID ? uncertain : text)
       answerLate(unit, from: start, tellsChange: false, cluster)
     }
     release(round)

@@ -6,11 +6,16 @@ import TPC
 // What a member says of operation ids (DESIGN, guarantee 4).
 extension Node {
   /// What became of an id; raises the horizon first where its age demands it. That is a record of
-  /// its own: not while the round at hand is run again, where an aged id counts as any other.
+  /// its own: not while the round at hand has to stay open, where an aged id counts as any other.
   mutating func standing(of id: OperationID, _ session: SessionPointer) -> Admission {
     let database = database.unsafelyUnwrapped
     if case .aged = database.pointee.standing(of: id, wallMillis: clockMillis) {
-      if let cluster, !mayCloseRound(session, cluster) { return .new }
+      if let cluster, !mayCloseRound(session, cluster) {
+        guard
+          case .recorded(let status, let reply) = database.pointee.standing(of: id, wallMillis: nil)
+        else { return .new }
+        return .duplicate(status, reply)
+      }
       closeRound()
     }
     guard case .expired(let mark) = database.pointee.admit(id, wallMillis: clockMillis) else {
@@ -34,18 +39,23 @@ extension Node {
       return failSyntax()
     }
     if let refusal = clusterRefusal(Access(changes: false, isWhole: false), cluster) {
-      return fail(refusal.text)
+      return fail(refusal.text(hasID: false))
     }
     // Without the others nothing is sealed, but what is known here is told.
     let refusal = seals ? clusterRefusal(Access(changes: true, isWhole: false), cluster) : nil
     let isOpen = cluster.pointee.open?.operations.contains(id) ?? false
+    var isKnown = false
+    if case .recorded = database.unsafelyUnwrapped.pointee.standing(of: id, wallMillis: nil) {
+      isKnown = true
+    }
+    let waits = seals && refusal == nil && !isKnown
     let holder =
-      seals && refusal == nil
+      waits
       ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
         ?? cluster.pointee.holderOfAll(Access(changes: true, isWhole: false), joins: true)
       : cluster.pointee.negotiator.holder(operation: id)
     if let holder {
-      if seals, refusal == nil { return block(on: holder, session, cluster) }
+      if waits { return block(on: holder, session, cluster) }
       return output.reply(bulk: "in-doubt")
     }
     if isInOpenRound(session, cluster), !isRenewing(cluster),
@@ -69,7 +79,7 @@ extension Node {
       fail("IDFUTURE the id is over 60 s ahead of this node's clock (not-applied)")
     case .new, .future:
       guard seals else { return output.reply(bulk: "never-seen") }
-      if let refusal { return fail(refusal.text) }
+      if let refusal { return fail(refusal.text(hasID: false)) }
       let round = openRound(cluster)
       let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
       guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
@@ -93,25 +103,15 @@ extension Node {
       deferBehindRound(session, cluster)
       return false
     }
-    return admits(id, session, cluster)
-  }
-
-  /// True when the id is new; otherwise the answer has been given.
-  private mutating func admits(
-    _ id: OperationID, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) -> Bool {
-    guard answerUnlessNew(standing(of: id, session)) else {
-      cluster.pointee.unit.hasKnownID = true
-      return false
-    }
-    return true
+    return answerUnlessNew(standing(of: id, session))
   }
 
   /// Answers the command at hand, or defers its unit, where its id is known: as it was answered
   /// then, whoever is away and whatever is locked now. False: there is none, or it is new.
   mutating func settlesID(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
-    guard let id = operationID, let database,
-      clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil,
+    guard let id = operationID, let database else { return false }
+    cluster.pointee.unit.hasID = true
+    guard clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil,
       !isUndecided(id, cluster)
     else { return false }
     switch database.pointee.standing(of: id, wallMillis: clockMillis) {
@@ -121,9 +121,11 @@ extension Node {
         deferUnit(behind: .round, session, cluster)
         return true
       }
-      return !admits(id, session, cluster)
+      return !answerUnlessNew(standing(of: id, session))
     case .aged:
-      guard isInOpenRound(session, cluster), !isRenewing(cluster) else { return false }
+      guard isInOpenRound(session, cluster), !isRenewing(cluster) else {
+        return !answerUnlessNew(standing(of: id, session))
+      }
       guard waitsForOwnRound(session, cluster) else {
         fail("ABORTED the id is older than --outcomes-age (unknown)")
         return true
@@ -134,21 +136,9 @@ extension Node {
     }
   }
 
-  /// Answers a command that the cluster cannot take now. Under an id an earlier copy may have been
-  /// executed, or be executed yet.
-  mutating func refuse(
-    _ refusal: Refusal, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) {
-    guard let id = operationID else { return fail(refusal.text) }
-    let knowsIDs = clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil
-    guard knowsIDs, !isUndecided(id, cluster) else { return fail(refusal.uncertainText) }
-    if answerUnlessNew(standing(of: id, session)) { fail(refusal.text) }
-  }
-
   /// Whether a transaction that is under way has taken the id.
-  func isUndecided(_ id: OperationID?, _ cluster: ClusterPointer) -> Bool {
-    guard let id else { return false }
-    return cluster.pointee.negotiator.holder(operation: id) != nil
+  private func isUndecided(_ id: OperationID, _ cluster: ClusterPointer) -> Bool {
+    cluster.pointee.negotiator.holder(operation: id) != nil
       || cluster.pointee.open?.operations.contains(id) ?? false
   }
 }

@@ -45,7 +45,7 @@ extension Node {
     if let objection = state.present.objection(to: change) {
       return fail("ERR \(objection) (not-applied)")
     }
-    if let refusal = clusterRefusal(all, cluster) { return fail(refusal.text) }
+    if let refusal = clusterRefusal(all, cluster) { return fail(refusal.text(hasID: false)) }
     if !isRenewing(cluster) {
       if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       closeRound()

@@ -36,7 +36,7 @@ extension Node {
     }
     if settlesID(session, cluster) { return endUnlessDeferred(spec, session, cluster) }
     if let refusal = clusterRefusal(access, cluster) {
-      refuse(refusal, session, cluster)
+      fail(refusal.text(hasID: operationID != nil))
       return endUnlessDeferred(spec, session, cluster)
     }
     if isInOpenRound(session, cluster), cluster.pointee.open?.change != nil {
@@ -236,9 +236,8 @@ extension Node {
     if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
       now.instant - since >= cluster.pointee.patience, !isRenewing(cluster)
     {
-      let outcome = isUndecided(operationID, cluster) ? "unknown" : "not-applied"
-      return fail(
-        "BUSY a key is held by transaction \(holder), which is not decided yet (\(outcome))")
+      let reason = "a key is held by transaction \(holder), which is not decided yet"
+      return fail(Refusal("BUSY", reason).text(hasID: operationID != nil))
     }
     deferUnit(behind: .lock, session, cluster)
   }
@@ -297,12 +296,12 @@ extension Node {
   /// Why the cluster cannot take a command now, or nil.
   func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> Refusal? {
     if cluster.pointee.state.isOutside {
-      return Refusal(reason: "this member was removed from its cluster")
+      return Refusal("UNAVAILABLE", "this member was removed from its cluster")
     }
-    if access.changes, let absence = absentMember { return Refusal(reason: absence) }
+    if access.changes, let absence = absentMember { return Refusal("UNAVAILABLE", absence) }
     if !cluster.pointee.isConfirmed {
       return Refusal(
-        reason: "this member waits until every other one has confirmed the membership")
+        "UNAVAILABLE", "this member waits until every other one has confirmed the membership")
     }
     return nil
   }

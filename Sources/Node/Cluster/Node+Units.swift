@@ -45,7 +45,10 @@ extension Node {
     guard !runRequest(bytes, on: link, head, since: nil, cluster) else { return }
     guard cluster.pointee.blockedRequests.count < Cluster.blockedRequestCountMax,
       cluster.pointee.blockedByteCount + bytes.count <= Cluster.blockedByteCountMax
-    else { return fail("BUSY too many requests wait for keys (not-applied)") }
+    else {
+      let refusal = Refusal("BUSY", "too many requests wait for keys")
+      return fail(refusal.text(hasID: head.id != .none))
+    }
     cluster.pointee.blockedByteCount += bytes.count
     cluster.pointee.noteBlocked(since: now.instant)
     cluster.pointee.blockedRequests.append(

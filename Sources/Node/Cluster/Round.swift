@@ -89,8 +89,8 @@ struct RoundUnit {
   /// What EXEC took from its session, to be given back when it is run again.
   var queue: TransactionQueue?
   var watches: [Watch] = []
-  /// It had an id that was known: what becomes of the round says nothing of that.
-  var hasKnownID = false
+  /// A command of it came under an id: what becomes of the round says nothing of other copies.
+  var hasID = false
 }
 
 /// The commands of a round.

@@ -42,6 +42,12 @@ final class DatagramClient {
 
   private func act() {
     guard let probe = nextProbe() else { return think() }
+    // Several large values; the real client says so before it sends anything.
+    if probe.bytes.count > options.messageByteCountMax, case .call(let call) = probe.purpose {
+      call.company?.drop(world, because: "too large")
+      world.workload.finish(call, .notApplied("too large"))
+      return think()
+    }
     self.probe = probe
     let (id, changes) = identity(of: probe)
     node = world.drawNode(&chance)
