@@ -66,6 +66,23 @@ import Testing
     #expect(told.hasPrefix("-BUSY") && told.hasSuffix("(unknown)"), "\(told)")
   }
 
+  /// Whatever becomes of the commands before it, and whether there is room or not.
+  @Test(arguments: [false, true])
+  func aKnownIdIsNotAnsweredWithTheRoundOfEarlierCommands(isFull: Bool) {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
+    let id = OperationID(unixMillis: now, random: 1, 2)
+    #expect(cluster.ask(1, link, "SET k v") == "+OK")
+    #expect(cluster.ask(1, link, "ONCE \(id) APPEND a abc") == ":3")
+    if isFull { #expect(cluster.ask(1, link, "CONFIG SET maxmemory 1") == "+OK") }
+    for number in 2...3 { cluster[number].isCut = true }
+    cluster.put(1, link, "DEL k\r\nONCE \(id) APPEND a abc\r\n")
+    for _ in 0..<120 { cluster.advance(millis: 100) }
+    let told = cluster.take(1, link)
+    #expect(told.hasPrefix("-") && told.hasSuffix(";:3"), "\(told)")
+  }
+
   /// FLUSHALL of member 1 waits at member 2 for a younger SET there: a further SET there waits for it.
   @Test func aRoundWaitsForAnOlderTransactionThatWaitsItself() {
     let cluster = ClusterBench()
