@@ -8,6 +8,18 @@ import Testing
 
 /// What a process does and answers while it joins, and members while one does.
 @Suite struct JoiningTests {
+  /// The id that it was to get becomes another one's, at any moment of its handshake.
+  @Test(arguments: 1...15)
+  func anotherOneBecomesAMemberMeanwhile(after millis: Int) throws {
+    let world = JoinCallWorld(member: peerOptions(2, of: 3))
+    world.run(millis: 50)
+    world.call("j9:7000")
+    world.run(millis: millis)
+    world.follow(try MemberList("1=m1:7000,2=m2:7000,3=m3:7000,4=j4:7000"))
+    world.run(millis: 5_000)
+    #expect(world.refusal == nil && world.welcome?.id == MemberID(5))
+  }
+
   private func joiner() -> NodeBench {
     var cluster = ClusterOptions(
       nonceKey: SipKey(k0: 1, k1: 2), authenticator: TestAuthenticator(secret: "open sesame"))

@@ -249,13 +249,16 @@ struct JoinCall {
     _ reason: PeerRefusal, _ link: LinkID, at now: Instant, _ effects: inout PeerEffects
   ) -> Answer {
     effects.list.append(.close(link, afterFlush: false))
+    // Another one became a member under the id that was to be this one's.
+    let wasOvertaken = reason == .idTaken && !hello.sender.isValid
     // One that was taken in before has its id and address of its own: who calls them a member's
     // may have yet to hear that this member is gone.
     let mayHaveGone = isUnfinished && (reason == .idTaken || reason == .addressTaken)
     if mayHaveGone { takenCount += 1 }
     let asksForAny = reason == .idTaken && target.id == nil && takenCount % Self.ownIDCount == 0
     hello.sender = mayHaveGone && asksForAny ? MemberID(0) : wanted
-    guard reason.mayPass || mayHaveGone && takenCount < Self.takenCountMax else {
+    let mayPass = reason.mayPass || wasOvertaken
+    guard mayPass || mayHaveGone && takenCount < Self.takenCountMax else {
       phase = .done
       return .refused("\(target.donor) refuses to let this process join: \(reason)")
     }
