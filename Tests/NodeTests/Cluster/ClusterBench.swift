@@ -52,6 +52,20 @@ final class ClusterBench {
     fatalError("the members never stop talking")
   }
 
+  /// Everybody gets what a member has to say, and nobody answers yet.
+  func sayOnly(_ number: Int) {
+    while let (to, message) = self[number].bench.host.nextMessage() {
+      message.withUnsafeBytes {
+        self[Int(to.number)].bench.host.node.receive($0, from: MemberID(UInt16(number)))
+      }
+    }
+  }
+
+  /// An operation id of now.
+  var id: OperationID {
+    OperationID(unixMillis: Int64(self[1].bench.host.link.moment.wallMillis), random: 1, 2)
+  }
+
   /// Time passes for everybody.
   func advance(millis: UInt64) {
     for member in members { member.bench.advance(millis: millis) }

@@ -195,11 +195,7 @@ import Testing
     #expect(cluster.ask(1, writer, "SET a old") == "+OK")
     // Member 2 prepares, and hears no more of the coordinator.
     cluster[1].bench.put("SET a new\r\n", on: writer)
-    while let (to, message) = cluster[1].bench.host.nextMessage() {
-      message.withUnsafeBytes {
-        cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
-      }
-    }
+    cluster.sayOnly(1)
     cluster[2].bench.run()
     cluster[1].isCut = true
     cluster.put(2, reader, "GET a\r\nPING\r\n")
@@ -266,11 +262,7 @@ import Testing
     #expect(cluster.ask(1, writer, "SET a old") == "+OK")
     // The decision does not reach member 2.
     cluster[1].bench.put("SET a new\r\n", on: writer)
-    while let (to, message) = cluster[1].bench.host.nextMessage() {
-      message.withUnsafeBytes {
-        cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
-      }
-    }
+    cluster.sayOnly(1)
     cluster[2].bench.run()
     cluster[2].bench.put("GET a\r\n", on: reader)
     #expect(cluster.take(2, reader) == "")

@@ -23,8 +23,7 @@ import Testing
   @Test func anExecUnderAnIdThatIsKnownEndsItsTransaction() {
     let cluster = ClusterBench()
     let link = cluster.connect(1)
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     #expect(cluster.ask(1, link, "OUTCOME \(id) SEAL") == "$7;aborted")
     cluster.put(1, link, "MULTI\r\nSET a 1\r\nONCE \(id) EXEC\r\n")
     #expect(cluster.take(1, link).hasPrefix("+OK;+QUEUED;-ABORTED the id was sealed"))
@@ -34,8 +33,7 @@ import Testing
   @Test func whoDoesNotKnowTheOthersSaysUnknownUnderAnId() {
     let cluster = ClusterBench()
     let link = cluster.connect(1)
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     #expect(cluster.ask(1, link, "ONCE \(id) INCR a") == ":1")
     cluster[1].bench.host.node.cluster!.pointee.confirmed = MemberSet()
     #expect(cluster.ask(1, link, "ONCE \(id) INCR a").hasSuffix("(unknown)"))
@@ -49,14 +47,9 @@ import Testing
     let cluster = ClusterBench()
     let writer = cluster.connect(1)
     let link = cluster.connect(2)
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     cluster[1].bench.put("ONCE \(id) INCR a\r\n", on: writer)
-    while let (to, message) = cluster[1].bench.host.nextMessage() {
-      message.withUnsafeBytes {
-        cluster[Int(to.number)].bench.host.node.receive($0, from: MemberID(1))
-      }
-    }
+    cluster.sayOnly(1)
     cluster[2].bench.run()
     cluster[1].isCut = true
     #expect(cluster.ask(2, link, "OUTCOME \(id)") == "$8;in-doubt")
@@ -71,8 +64,7 @@ import Testing
   func aKnownIdIsNotAnsweredWithTheRoundOfEarlierCommands(isFull: Bool) {
     let cluster = ClusterBench()
     let link = cluster.connect(1)
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     #expect(cluster.ask(1, link, "SET k v") == "+OK")
     #expect(cluster.ask(1, link, "ONCE \(id) APPEND a abc") == ":3")
     if isFull { #expect(cluster.ask(1, link, "CONFIG SET maxmemory 1") == "+OK") }
@@ -243,8 +235,7 @@ import Testing
     let cluster = ClusterBench()
     let links = (0..<2).map { _ in cluster.connect(1) }
     #expect(cluster.ask(1, links[0], "SET k v PX 50") == "+OK")
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     let instant = cluster[1].bench.host.link.moment.instant
     cluster[1].bench.host.link.moment.instant = instant + .millis(99)
     cluster[1].bench.host.link.moment.wallNanos += 99_000_000
@@ -260,8 +251,7 @@ import Testing
     let cluster = ClusterBench()
     let links = (1...2).map { cluster.connect($0) }
     let late = cluster.connect(2)
-    let now = Int64(cluster[1].bench.host.link.moment.wallMillis)
-    let id = OperationID(unixMillis: now, random: 1, 2)
+    let id = cluster.id
     cluster.drops = { from, _ in from == 1 }
     cluster.put(1, links[0], "FLUSHALL\r\n")
     cluster.drops = { from, to in from == 2 && to == 1 || from == 1 && to == 2 }
