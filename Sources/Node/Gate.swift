@@ -15,7 +15,7 @@ struct Gate: ~Copyable {
     var mark: Mark
     var link: LinkID
     var byteCount: Int
-    var tellsChange: Bool
+    var outcome: RequestOutcome
   }
 
   private var entries: [Entry] = []
@@ -28,12 +28,13 @@ struct Gate: ~Copyable {
 
   /// Queues bytes for a link behind `mark`, which is never below an earlier one.
   ///
-  /// `tellsChange`: they are the reply to a UDP request that changed something.
+  /// `outcome`: of the UDP request that they answer.
   /// True when they make a run of their own, which `front` gives once; false when they go with the
   /// run before.
   @discardableResult
   mutating func hold(
-    _ reply: UnsafeRawBufferPointer, for link: LinkID, until mark: Mark, tellsChange: Bool = false
+    _ reply: UnsafeRawBufferPointer, for link: LinkID, until mark: Mark,
+    outcome: RequestOutcome = .notApplied
   ) -> Bool {
     invariant(
       isEmpty || entries[entries.count - 1].mark <= mark, "marks at the gate only rise")
@@ -43,18 +44,18 @@ struct Gate: ~Copyable {
       return false
     }
     entries.append(
-      Entry(mark: mark, link: link, byteCount: reply.count, tellsChange: tellsChange))
+      Entry(mark: mark, link: link, byteCount: reply.count, outcome: outcome))
     return true
   }
 
   /// The first waiting run if its mark is durable.
   func front(
     durable: Mark
-  ) -> (link: LinkID, bytes: UnsafeRawBufferPointer, tellsChange: Bool)? {
+  ) -> (link: LinkID, bytes: UnsafeRawBufferPointer, outcome: RequestOutcome)? {
     guard !isEmpty, entries[head].mark <= durable else { return nil }
     let entry = entries[head]
     let run = UnsafeRawBufferPointer(rebasing: bytes.bytes[0..<entry.byteCount])
-    return (entry.link, run, entry.tellsChange)
+    return (entry.link, run, entry.outcome)
   }
 
   mutating func dropFront() {

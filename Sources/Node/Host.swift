@@ -245,17 +245,17 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     let count = node.output.count
     node.counters.outputBytes &+= UInt64(count)
     if case .tooLarge = link.send(node.output.bytes, on: id, at: now) {
-      sendTooLarge(count, on: id, tellsChange: node.requestHasChanged, at: now)
+      sendTooLarge(count, on: id, outcome: node.requestOutcome, at: now)
     }
     node.output.removeAll()
   }
 
   mutating func sendTooLarge(
-    _ count: Int, on id: LinkID, tellsChange: Bool, at now: Moment
+    _ count: Int, on id: LinkID, outcome: RequestOutcome, at now: Moment
   ) {
     var error = ByteBuffer()
     error.reply(
-      error: "TOOLARGE \(tellsChange ? "applied" : "not-applied"); the reply of \(count) bytes "
+      error: "TOOLARGE \(outcome.word); the reply of \(count) bytes "
         + "exceeds a UDP message's \(link.messageByteCountMax); ask over TCP")
     _ = link.send(error.bytes, on: id, at: now)
   }
@@ -299,11 +299,11 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   /// Sends what waited at the gate and is durable now.
   mutating func release(at now: Moment) {
-    while let (id, bytes, tellsChange) = node.gate.front(durable: node.releasable) {
+    while let (id, bytes, outcome) = node.gate.front(durable: node.releasable) {
       node.counters.outputBytes &+= UInt64(bytes.count)
       let count = bytes.count
       if case .tooLarge = link.send(bytes, on: id, at: now) {
-        sendTooLarge(count, on: id, tellsChange: tellsChange, at: now)
+        sendTooLarge(count, on: id, outcome: outcome, at: now)
       }
       node.gate.dropFront()
       node.released(id, byteCount: count, unsent: link.pendingByteCount(of: id))

@@ -11,7 +11,6 @@ extension Node {
     plain: Bool, passwordAccepted: Bool? = nil
   ) {
     counters.requests &+= 1
-    requestHasChanged = false
     counters.inputBytes &+= UInt64(bytes.count)
     let head = RequestHead(
       endpoint: endpoint, id: id, plain: plain, passwordAccepted: passwordAccepted)
@@ -21,7 +20,7 @@ extension Node {
     if takeGateStart(), let database {
       gate.hold(
         output.bytes, for: link, until: database.pointee.log.appended,
-        tellsChange: requestHasChanged)
+        outcome: requestOutcome)
       output.removeAll()
     }
   }
@@ -32,6 +31,7 @@ extension Node {
     _ bytes: UnsafeRawBufferPointer, of head: RequestHead, on link: LinkID
   ) -> Bool {
     let session = datagramSession
+    requestOutcome = .notApplied
     session.pointee.endpoint = head.endpoint
     session.pointee.resp = 2
     session.pointee.queue = nil
@@ -46,8 +46,9 @@ extension Node {
       if isOverBound(since: start, logSince: before) {
         output.truncate(to: start)
         // Of its changes some were executed, some not.
-        let outcome = requestHasChanged ? "unknown" : "not-applied"
-        fail("TOOLARGE \(outcome); this UDP message asks for too much at once; ask over TCP")
+        if requestOutcome == .applied { requestOutcome = .unknown }
+        let word = requestOutcome.word
+        fail("TOOLARGE \(word); this UDP message asks for too much at once; ask over TCP")
         break
       }
       let rest = UnsafeRawBufferPointer(rebasing: bytes[at...])
@@ -126,7 +127,14 @@ extension Node {
     let isQueued = session.pointee.queue != nil && !parser.arguments[0].isWord("exec")
     let isChange = !isQueued && changesData(parser.arguments[0])
     executeOne(session)
-    if isChange, !failed { requestHasChanged = true }
+    if isChange {
+      if !failed {
+        requestOutcome = .applied
+      } else if operationID != nil {
+        // The reply at hand says what it knows of other copies; without it nothing is said.
+        requestOutcome = .unknown
+      }
+    }
     operationID = nil
     session.pointee.closing = false
   }
@@ -167,6 +175,25 @@ extension Node {
   private func changesData(_ name: UnsafeRawBufferPointer) -> Bool {
     guard let spec = commands.find(name) else { return false }
     return spec.pointee.flags.contains(.write) || spec.pointee.command == .exec
+  }
+}
+
+/// What is known of a request's changes where its replies don't fit one message.
+enum RequestOutcome {
+  /// It has changed nothing.
+  case notApplied
+  /// All of its changes were executed.
+  case applied
+  /// Some were, or another copy of its change may have been.
+  case unknown
+
+  /// The word behind `TOOLARGE`.
+  var word: String {
+    switch self {
+    case .notApplied: "not-applied"
+    case .applied: "applied"
+    case .unknown: "unknown"
+    }
   }
 }
 

@@ -66,8 +66,8 @@ struct Node: ~Copyable {
   var resp: UInt8 = 2
   /// A transaction of the database is open.
   var inTransaction = false
-  /// A command of the UDP request at hand that may change data was executed.
-  var requestHasChanged = false
+  /// What is known of the changes of the UDP request at hand.
+  var requestOutcome = RequestOutcome.notApplied
   /// The id under which the command at hand is recorded.
   var operationID: OperationID?
   /// Offset in `output` from which replies must wait at the gate; -1: none.

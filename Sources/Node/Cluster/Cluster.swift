@@ -34,7 +34,7 @@ struct Cluster: ~Copyable {
   /// A command waits for all keys: nothing new is begun until nothing is locked.
   var wholeIsWanted = false
   /// Replies to commands of earlier turns, for Host to send: link by link, bytes in `lateBytes`.
-  var late: [(link: LinkID, byteCount: Int, tellsChange: Bool)] = []
+  var late: [(link: LinkID, byteCount: Int, outcome: RequestOutcome)] = []
   var lateBytes = ByteBuffer()
   /// Sessions whose rounds have ended: they go on once those replies are sent.
   var released: [LinkID] = []

@@ -108,11 +108,11 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   }
 
   private mutating func sendLateReplies(_ cluster: ClusterPointer, at now: Moment) {
-    for (id, count, tellsChange) in cluster.pointee.late {
+    for (id, count, outcome) in cluster.pointee.late {
       let bytes = UnsafeRawBufferPointer(rebasing: cluster.pointee.lateBytes.bytes[0..<count])
       node.counters.outputBytes &+= UInt64(count)
       if case .tooLarge = link.send(bytes, on: id, at: now) {
-        sendTooLarge(count, on: id, tellsChange: tellsChange, at: now)
+        sendTooLarge(count, on: id, outcome: outcome, at: now)
       }
       cluster.pointee.lateBytes.consume(count)
       if let session = node.sessions[id], session.pointee.stall == .none {

@@ -31,7 +31,8 @@ extension Node {
       RoundUnit(
         link: link, request: cluster.pointee.unit.request, input: input..<round.input.count,
         reply: reply..<round.output.count, queue: cluster.pointee.unit.queue,
-        watches: cluster.pointee.unit.watches, hasID: cluster.pointee.unit.hasID))
+        watches: cluster.pointee.unit.watches, hasID: cluster.pointee.unit.hasID,
+        outcome: requestOutcome))
     cluster.pointee.counters.units &+= 1
   }
 
@@ -290,7 +291,7 @@ extension Node {
     for unit in round.units {
       let start = output.count
       output.append(round.reply(of: unit))
-      answerLate(unit, from: start, tellsChange: true, cluster)
+      answerLate(unit, from: start, outcome: unit.outcome, cluster)
     }
     release(round)
   }
@@ -303,20 +304,20 @@ extension Node {
     for unit in round.units {
       let start = output.count
       fail(unit.hasID ? uncertain : text)
-      answerLate(unit, from: start, tellsChange: false, cluster)
+      answerLate(unit, from: start, outcome: .unknown, cluster)
     }
     release(round)
   }
 
   /// Moves a unit's reply from `output` to what Host sends next.
   private mutating func answerLate(
-    _ unit: RoundUnit, from start: Int, tellsChange: Bool, _ cluster: ClusterPointer
+    _ unit: RoundUnit, from start: Int, outcome: RequestOutcome, _ cluster: ClusterPointer
   ) {
     if unit.request == nil {
       guard let session = sessions[unit.link] else { return output.truncate(to: start) }
       finishLateReply(session, from: start)
     }
-    sendLate(to: unit.link, from: start, tellsChange: tellsChange, cluster)
+    sendLate(to: unit.link, from: start, outcome: outcome, cluster)
   }
 
   /// Lets the sessions of a round go on, once Host has sent the replies.

@@ -49,6 +49,10 @@ extension Node {
   mutating func trace() {
     guard let cluster else { return fail("ERR a node alone has no protocol to trace") }
     let wanted = parser.arguments.count > 1 ? parser.arguments[1].text() : nil
+    guard parser.arguments.count <= 2 else { return failSyntax() }
+    if let wanted, !isTransactionName(wanted) {
+      return fail("ERR a transaction is node.counter, such as 1.42")
+    }
     var lines: [String] = []
     cluster.pointee.steps.visit { wallNanos, step in
       if let wanted, step.id.description != wanted { return }
@@ -58,5 +62,13 @@ extension Node {
     }
     output.reply(array: lines.count)
     for var line in lines { line.withUTF8 { output.reply(bulk: UnsafeRawBufferPointer($0)) } }
+  }
+
+  private func isTransactionName(_ text: String) -> Bool {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, let node = UInt16(parts[0]), UInt64(parts[1]) != nil else {
+      return false
+    }
+    return MemberID(node).isValid
   }
 }

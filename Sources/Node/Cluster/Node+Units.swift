@@ -82,7 +82,7 @@ extension Node {
     } else if takeGateStart(), let database {
       gate.hold(
         UnsafeRawBufferPointer(rebasing: output.bytes[start...]), for: link,
-        until: database.pointee.log.appended, tellsChange: requestHasChanged)
+        until: database.pointee.log.appended, outcome: requestOutcome)
       output.truncate(to: start)
     }
     return true
@@ -201,7 +201,7 @@ extension Node {
         runRequest($0, on: request.link, request.head, since: request.since, cluster)
       }
       if isDone {
-        sendLate(to: request.link, from: start, tellsChange: requestHasChanged, cluster)
+        sendLate(to: request.link, from: start, outcome: requestOutcome, cluster)
       } else {
         cluster.pointee.blockedRequests.append(request)
         cluster.pointee.noteBlocked(since: request.since)
@@ -214,11 +214,11 @@ extension Node {
 
   /// Moves what stands in `output` from `start` to what Host sends next.
   mutating func sendLate(
-    to link: LinkID, from start: Int, tellsChange: Bool, _ cluster: ClusterPointer
+    to link: LinkID, from start: Int, outcome: RequestOutcome, _ cluster: ClusterPointer
   ) {
     let count = output.count - start
     guard count > 0 else { return }
-    cluster.pointee.late.append((link, count, tellsChange))
+    cluster.pointee.late.append((link, count, outcome))
     cluster.pointee.lateBytes.append(UnsafeRawBufferPointer(rebasing: output.bytes[start...]))
     output.truncate(to: start)
   }

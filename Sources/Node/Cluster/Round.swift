@@ -91,6 +91,8 @@ struct RoundUnit {
   var watches: [Watch] = []
   /// A command of it came under an id: what becomes of the round says nothing of other copies.
   var hasID = false
+  /// Said of a request over UDP whose reply is too large, once the round is committed.
+  var outcome = RequestOutcome.notApplied
 }
 
 /// The commands of a round.

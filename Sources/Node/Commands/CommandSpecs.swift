@@ -7,7 +7,7 @@ extension CommandSpec {
       since: "1.0.0",
       summary: "Answers PONG or the message."),
     CommandSpec(
-      name: "echo", command: .echo, arity: 2, flags: [.fast], group: "connection",
+      name: "echo", command: .echo, arity: 2, flags: [.fast, .loading], group: "connection",
       since: "1.0.0",
       summary: "Answers the message."),
     CommandSpec(
@@ -19,7 +19,7 @@ extension CommandSpec {
       group: "connection", since: "1.0.0",
       summary: "Authenticates the connection."),
     CommandSpec(
-      name: "select", command: .select, arity: 2, flags: [.fast, .noDatagram],
+      name: "select", command: .select, arity: 2, flags: [.fast, .loading, .noDatagram],
       group: "connection", since: "1.0.0",
       summary: "Selects database 0, the only one."),
     CommandSpec(

@@ -101,6 +101,15 @@ import Testing
     }
   }
 
+  @Test(arguments: ["zz", "1", "1.x", "1.2.3", ".", "0.1", "65.1", "-1.1"])
+  func aTraceIsOfATransaction(name: String) {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    #expect(cluster.ask(1, link, "TRACE \(name)").hasPrefix("-ERR a transaction is"))
+    #expect(cluster.ask(1, link, "TRACE 1.999") == "*0")
+    #expect(cluster.ask(1, link, "TRACE 1.1 1.2").hasPrefix("-ERR syntax"))
+  }
+
   @Test func anIdIsExecutedOnceWhicheverMemberGetsIt() {
     let cluster = ClusterBench()
     let links = (1...3).map { cluster.connect($0) }

@@ -44,6 +44,14 @@ import Testing
     #expect(outcomeCount == 0)
   }
 
+  @Test func `A joiner answers what needs no data`() {
+    var bench = joiner()
+    let client = bench.connect()
+    #expect(bench.ask("ECHO x", on: client) == "$1;x")
+    #expect(bench.ask("SELECT 0", on: client) == "+OK")
+    #expect(bench.ask("PING", on: client).hasPrefix("-LOADING"))
+  }
+
   @Test func `A joiner whose id was given to another process asks anew`() throws {
     var bench = joiner()
     bench.host.node.welcomed(
