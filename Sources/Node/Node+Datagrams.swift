@@ -31,7 +31,6 @@ extension Node {
     _ bytes: UnsafeRawBufferPointer, of head: RequestHead, on link: LinkID
   ) -> Bool {
     let session = datagramSession
-    requestOutcome = .notApplied
     session.pointee.endpoint = head.endpoint
     session.pointee.resp = 2
     session.pointee.queue = nil
@@ -45,9 +44,8 @@ extension Node {
     while at < bytes.count, !run.isOver {
       if isOverBound(since: start, logSince: before) {
         output.truncate(to: start)
-        // Of its changes some were executed, some not.
-        if requestOutcome == .applied { requestOutcome = .unknown }
-        let word = requestOutcome.word
+        run.isOver = true
+        let word = run.outcome.word
         fail("TOOLARGE \(word); this UDP message asks for too much at once; ask over TCP")
         break
       }
@@ -64,8 +62,10 @@ extension Node {
     }
     if session.pointee.queue != nil {
       session.pointee.queue = nil
+      run.isOver = true
       fail("ERR MULTI without EXEC in one message")
     }
+    requestOutcome = run.outcome
     counters.commands &+= run.commandCount
     guard let ticket = run.waitsForTicket else { return true }
     output.truncate(to: start)
@@ -89,15 +89,20 @@ extension Node {
   ) {
     counters.protocolErrors += 1
     switch step {
-    case .invalid(let error): fail(error.text)
+    case .invalid(let error):
+      run.isOver = true
+      fail(error.text)
     case .incomplete:
       // A bare datagram may lack its line's end: `printf 'GET k' | nc -u`.
       if plain, rest[0] != UInt8(ascii: "*"), parser.parseLine(rest) {
         executeDatagram(&run, datagramSession.pointee.endpoint)
       } else {
+        run.isOver = true
         fail("ERR Protocol error: a UDP message holds whole commands")
       }
-    case .http, .command: fail("ERR Protocol error: not over UDP")
+    case .http, .command:
+      run.isOver = true
+      fail("ERR Protocol error: not over UDP")
     }
   }
 
@@ -124,16 +129,10 @@ extension Node {
       run.idUsed = true
       operationID = run.id
     }
-    let isQueued = session.pointee.queue != nil && !parser.arguments[0].isWord("exec")
-    let isChange = !isQueued && changesData(parser.arguments[0])
+    let hasEffect = hasEffect(session)
     executeOne(session)
-    if isChange {
-      if !failed {
-        requestOutcome = .applied
-      } else if operationID != nil {
-        // The reply at hand says what it knows of other copies; without it nothing is said.
-        requestOutcome = .unknown
-      }
+    if hasEffect {
+      if failed { run.hasFailed = true } else { run.hasChanged = true }
     }
     operationID = nil
     session.pointee.closing = false
@@ -176,15 +175,34 @@ extension Node {
     guard let spec = commands.find(name) else { return false }
     return spec.pointee.flags.contains(.write) || spec.pointee.command == .exec
   }
+
+  /// Whether the command in the argument list, executed now, leaves more than a reply.
+  private func hasEffect(_ session: SessionPointer) -> Bool {
+    guard let spec = commands.find(parser.arguments[0]) else { return false }
+    if spec.pointee.command == .exec {
+      var writes = false
+      if let queue = session.pointee.queue {
+        visitQueue(queue) { spec, _ in if spec.pointee.flags.contains(.write) { writes = true } }
+      }
+      return writes
+    }
+    if session.pointee.queue != nil { return false }
+    switch spec.pointee.command {
+    case .config: return parser.arguments.count > 1 && parser.arguments[1].isWord("set")
+    case .members: return parser.arguments.count > 1
+    case .outcome: return parser.arguments.count > 2
+    default: return spec.pointee.flags.contains(.write)
+    }
+  }
 }
 
 /// What is known of a request's changes where its replies don't fit one message.
 enum RequestOutcome {
-  /// It has changed nothing.
+  /// It has changed nothing, and has no copies that might.
   case notApplied
   /// All of its changes were executed.
   case applied
-  /// Some were, or another copy of its change may have been.
+  /// Some were and some not, or another copy of its change may have been.
   case unknown
 
   /// The word behind `TOOLARGE`.
@@ -203,7 +221,18 @@ private struct DatagramRun {
   var plain: Bool
   var passwordAccepted: Bool?
   var idUsed = false
+  /// What follows is not executed.
   var isOver = false
+  /// A command that may change something was executed.
+  var hasChanged = false
+  /// One of them failed.
+  var hasFailed = false
   var commandCount: UInt64 = 0
   var waitsForTicket: UInt64?
+
+  /// Of what was executed so far.
+  var outcome: RequestOutcome {
+    if !isOver, !hasFailed { return hasChanged ? .applied : .notApplied }
+    return hasChanged || id != .none ? .unknown : .notApplied
+  }
 }

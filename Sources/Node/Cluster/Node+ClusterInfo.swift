@@ -66,9 +66,9 @@ extension Node {
 
   private func isTransactionName(_ text: String) -> Bool {
     let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 2, let node = UInt16(parts[0]), UInt64(parts[1]) != nil else {
+    guard parts.count == 2, let node = UInt16(parts[0]), let counter = UInt64(parts[1]) else {
       return false
     }
-    return MemberID(node).isValid
+    return MemberID(node).isValid && text == "\(node).\(counter)"
   }
 }

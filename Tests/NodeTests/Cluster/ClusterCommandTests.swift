@@ -101,7 +101,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["zz", "1", "1.x", "1.2.3", ".", "0.1", "65.1", "-1.1"])
+  @Test(arguments: ["zz", "1", "1.x", "1.2.3", ".", "0.1", "65.1", "-1.1", "+1.2", "1.02"])
   func aTraceIsOfATransaction(name: String) {
     let cluster = ClusterBench()
     let link = cluster.connect(1)

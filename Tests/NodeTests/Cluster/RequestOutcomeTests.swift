@@ -1,5 +1,6 @@
 import Base
 import NetKit
+import TPC
 import Testing
 
 @testable import Node
@@ -29,6 +30,41 @@ import Testing
     // Too large to be kept: `DUPLICATE applied`, which the reads behind it push out.
     #expect(bench.request(text, id: id).hasPrefix("-TOOLARGE unknown; "))
     #expect(bench.request("GET n\r\n") == "$1;1;")
+  }
+
+  @Test func `A copy that is cut short before its change knows nothing of the others`() {
+    var bench = NodeBench()
+    let id = OperationID(unixMillis: Int64(bench.host.link.moment.wallMillis), random: 1, 2)
+    let text = "GET k\r\nGET k\r\nINCR n\r\n"
+    #expect(bench.request(text, id: id) == "$-1;$-1;:1;")
+    #expect(bench.request("SETRANGE k \(Self.half - 1) x\r\n") == ":\(Self.half);")
+    #expect(bench.request(text, id: id).hasPrefix("-TOOLARGE unknown; "))
+  }
+
+  @Test(arguments: [
+    ("SET a 1\r\nINCR text\r\n", "unknown"), ("INCR text\r\nSET a 1\r\n", "unknown"),
+    ("MULTI\r\nMGET a a\r\nEXEC\r\n", "not-applied"),
+    ("MULTI\r\nSET a 1\r\nEXEC\r\n", "applied"), ("OUTCOME ID SEAL\r\n", "applied"),
+    ("OUTCOME ID\r\n", "not-applied"), ("CONFIG SET maxmemory 1gb\r\n", "applied"),
+    ("CONFIG GET maxmemory\r\n", "not-applied"),
+  ])
+  func saysAppliedOfAllOrNone(commands: String, word: String) {
+    var bench = NodeBench()
+    let id = OperationID(unixMillis: Int64(bench.host.link.moment.wallMillis), random: 1, 2)
+    #expect(
+      bench.request("SETRANGE k \(Self.half - 1) x\r\nSET text x\r\n") == ":\(Self.half);+OK;")
+    let text = "GET k\r\n" + commands.replacing("ID", with: id.description) + "GET k\r\n"
+    #expect(bench.request(text).hasPrefix("-TOOLARGE \(word); "))
+  }
+
+  @Test func `A removal whose reply is lost is not called not applied`() {
+    let cluster = ClusterBench()
+    let text = "MEMBERS REMOVE 3\r\n" + String(repeating: "COMMAND\r\n", count: 1_000)
+    let link = Self.put(text, cluster)
+    cluster.settle()
+    #expect(cluster.take(1, link).hasPrefix("-TOOLARGE unknown; "))
+    let memberCount = cluster[1].bench.host.node.cluster!.pointee.state.members.count
+    #expect(memberCount == 2)
   }
 
   @Test func `What has changed nothing is not called applied for the round it reads in`() {
