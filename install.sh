@@ -9,7 +9,7 @@ usage() { echo "usage: ./install.sh [--prefix DIR]"; }
 prefix=/usr/local
 while [ $# -gt 0 ]; do
   case $1 in
-    --prefix) prefix=${2:?--prefix needs a directory}; shift 2 ;;
+    --prefix) [ $# -ge 2 ] || { usage >&2; exit 2; }; prefix=$2; shift 2 ;;
     --prefix=?*) prefix=${1#--prefix=}; shift ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;

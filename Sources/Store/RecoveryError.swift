@@ -28,7 +28,7 @@ extension RecoveryError: CustomStringConvertible {
     case .fault(let fault):
       fault.description
     case .inUse:
-      "the data directory is in use by another process"
+      "the data directory is in use by another server"
     }
   }
 }

@@ -24,7 +24,7 @@ public struct MemberSet: Hashable, Sendable {
   @inlinable public init(bits: UInt64) { self.bits = bits }
   /// No member.
   @inlinable public init() { bits = 0 }
-  /// The given members.
+  /// The given members, each valid.
   @inlinable public init(_ members: some Sequence<MemberID>) {
     bits = members.reduce(0) { $0 | Self.bit($1) }
   }
@@ -45,7 +45,7 @@ public struct MemberSet: Hashable, Sendable {
   }
   /// Whether it holds all of the other set.
   @inlinable public func isSuperset(of other: MemberSet) -> Bool { other.bits & ~bits == 0 }
-  /// Adds one.
+  /// Adds one, which is valid.
   @inlinable public mutating func insert(_ member: MemberID) { bits |= Self.bit(member) }
   /// Takes one out.
   @inlinable public mutating func remove(_ member: MemberID) { bits &= ~Self.bit(member) }

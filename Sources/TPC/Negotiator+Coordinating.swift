@@ -6,7 +6,8 @@ extension Negotiator {
   ///
   /// `participants` nil: all members. One that is not this member alone: one phase (rule 4).
   /// Several: this member is one of them. `guest` takes part as well, though it is not a member
-  /// yet: the work makes it one. `age` is a fresh hybrid stamp.
+  /// yet: the work makes it one. `age` is a hybrid stamp
+  /// above all before, and at least `greatestStamp`: the older of two transactions wins a conflict.
   public mutating func begin<R: Resource & ~Copyable>(
     _ work: Work, among participants: MemberSet? = nil, admitting guest: MemberID? = nil,
     age: Stamp, deadline: Instant, at now: Instant, _ resource: inout R, _ effects: inout Effects
@@ -34,7 +35,8 @@ extension Negotiator {
   }
 
   /// Answers `Effect.renew` with the work of the next attempt. `.conflict`: a name is locked here;
-  /// call again when `.unlocked` comes. `.rejected`: the resource said no, or it is too late; the
+  /// call again when `.unlocked` comes, or, if the resource said `.later`, when it can say.
+  /// `.rejected`: the resource said no, or it is too late; the
   /// transaction is then aborted as by `abandon`.
   public mutating func renew<R: Resource & ~Copyable>(
     _ id: TransactionID, _ work: Work, at now: Instant, _ resource: inout R,

@@ -32,8 +32,9 @@ public struct NegotiatorOptions: Sendable {
   public var decisionDelay: Interval = .zero
   /// Counters reserved ahead by one durable note.
   public var counterStep: UInt64 = 1 << 20
-  /// Items and bytes of one message; a turn with more makes several messages to a peer.
-  public var messageByteCountMax = 4 << 20
+  /// Bytes of one message, at most what the transport carries; a turn with more makes several to a
+  /// peer. One item that is larger goes by itself: bound the works to fit.
+  public var messageByteCountMax = 1 << 20
   /// Whether `Effect.step` is produced.
   public var tracesSteps = false
   /// The key of the lock table's hash; secret where keys are chosen by strangers.

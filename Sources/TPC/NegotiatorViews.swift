@@ -4,7 +4,8 @@ import Base
 public enum Beginning: Sendable, Equatable {
   /// Prepares are on their way; the outcome follows as an effect.
   case started(TransactionID)
-  /// A name is locked here. Nothing was done; try again when `.unlocked` comes.
+  /// A name is locked here: try again when `.unlocked` comes. Or the resource said `.later`: try
+  /// again when it can say. Nothing was done.
   case conflict
   /// The resource said no. Nothing was done.
   case rejected(Reason)

@@ -2,7 +2,8 @@
 public enum Reason: UInt8, Sendable, CaseIterable {
   /// A condition does not hold. Final.
   case invalid = 1
-  /// Another transaction holds a key, or a version moved. The coordinator tries again.
+  /// Another transaction holds a key, or a version moved. From a participant: the coordinator tries
+  /// again. From the coordinator's own resource: `begin` tells it, and its caller may.
   case conflict = 2
   /// No room. Final.
   case noSpace = 3
@@ -31,7 +32,7 @@ public enum Verdict: Sendable, Equatable {
   case yes([UInt8])
   /// It cannot be done, and nothing was changed; the bytes go to the coordinator with the reason.
   case no(Reason, [UInt8] = [])
-  /// It cannot be said yet, and nothing was changed: as if the prepare had not come. The
-  /// coordinator sends it again.
+  /// It cannot be said yet, and nothing was changed: as if the prepare had not come. A
+  /// participant is sent it again; at the coordinator `begin` answers `.conflict`.
   case later
 }

@@ -58,7 +58,8 @@ public final class Server: Sendable {
     try await ended()
   }
 
-  /// Returns when the server has stopped, by `stop` or `SHUTDOWN`; throws when the disk ended it.
+  /// Returns when the server has stopped, by `stop`, by `SHUTDOWN` or because its member was
+  /// removed from the cluster; throws when the disk ended it.
   public func ended() async throws(ServerFailure) {
     do throws(ServerFailure) {
       try await course.wait(for: .end)

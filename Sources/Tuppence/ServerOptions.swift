@@ -19,6 +19,7 @@ public struct ServerOptions: Sendable {
   public init(dataDirectory: String, port: UInt16 = 0) {
     node.dataDirectory = dataDirectory
     sockets.addresses = [ListenAddress(Endpoint(ipv4: 0x7F00_0001, port: port))]
+    sockets.acceptsDatagrams = false
   }
 
   /// A member of a cluster, which listens where the others look for it. The authenticator proves

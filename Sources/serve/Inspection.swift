@@ -27,7 +27,8 @@ struct Inspection {
           + "\(describe(finding.kind)): \(finding.reason)")
     }
     let wrong = findings.filter { $0.kind != .leftover }
-    print(wrong.isEmpty ? "\(directory): nothing wrong" : "\(directory): \(wrong.count) findings")
+    let count = wrong.count == 1 ? "1 finding" : "\(wrong.count) findings"
+    print("\(directory): \(wrong.isEmpty ? "nothing wrong" : count)")
     if wrong.contains(where: { $0.kind == .newerFormat }) { return .newerFormat }
     return wrong.isEmpty ? .done : .damaged
   }

@@ -154,9 +154,13 @@ struct Server {
     switch options.durability {
     case .always: break
     case .everySecond:
-      log.notice("durability every-second: a crash of the machine loses up to a second of writes")
+      log.notice(
+        "durability every-second: a crash of the machine loses up to a second of writes, one of "
+          + "the server some 10 ms of them")
     case .never:
-      log.notice("durability never: a crash of the machine loses what the kernel had not written")
+      log.notice(
+        "durability never: a crash of the machine loses what was not on disk, one of the server "
+          + "some 10 ms of writes")
     }
     if link.options.connectionCountMax < options.connectionCountMax {
       log.notice(
