@@ -29,7 +29,7 @@ def test_the_start_line_says_where_it_listens_and_how_durable_it_is(serve, folde
     assert server.tcp_port == server.udp_port
 
 
-@pytest.mark.parametrize("word, warning", [("every-second", "up to a second"), ("never", "kernel")])
+@pytest.mark.parametrize("word, warning", [("every-second", "up to a second"), ("never", "not on disk")])
 def test_a_weaker_durability_is_warned_of(serve, word, warning):
     server = serve("--durability", word, "-l", "error")
     assert f"durability {word}" in server.log
