@@ -39,7 +39,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     }
     node.control.lastSaveSeconds = now.wallMillis / 1_000
     stage = .running
-    if isMember { startPeers(at: now) }
+    if isMember, node.durable > .zero { startPeers(at: now) }
     if isMember, let state = node.cluster?.pointee.state {
       log(
         .info,

@@ -31,6 +31,8 @@ public struct LogWriter: ~Copyable {
   /// The checksum of the record `taken`.
   private var takenChecksum: UInt32
   private let seed: UInt32
+  /// The identity of the directory: a word from the kernel, drawn when it was made.
+  public let identity: UInt64
 
   /// Goes on after record `after`, whose checksum is `chain` (0 before record 1), in the log of the
   /// directory `identity`.
@@ -43,6 +45,7 @@ public struct LogWriter: ~Copyable {
     checksum = chain
     takenChecksum = chain
     seed = LogFormat.seed(identity: identity)
+    self.identity = identity
   }
 
   // MARK: Records

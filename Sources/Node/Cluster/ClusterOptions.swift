@@ -96,6 +96,9 @@ public struct PeerTimings: Sendable {
   public var farewell = Interval.seconds(5)
   /// A member that was silent for longer is unreachable.
   public var silenceMax = Interval.seconds(2)
+  /// A link that was silent for longer may be that of a process which died, and whose next run is
+  /// there: the time of a ping and more.
+  public var twinSilence = Interval.millis(750)
   /// A link that was silent for longer is closed and opened anew.
   public var linkSilenceMax = Interval.seconds(5)
   /// Opening a link and proving the secret both ways take at most this long.

@@ -57,6 +57,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   mutating func followList(_ cluster: ClusterPointer, at now: Moment) {
     for line in node.lines { log(line.level, line.text) }
     node.lines.removeAll()
+    // At a first start, once the directory is durable.
+    if isMember, node.durable > .zero { startPeers(at: now) }
     let state = cluster.pointee.state
     if state.takeNews(), let database = node.database {
       database.pointee.log.hurry()

@@ -107,6 +107,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       node.memberReachable(greeting)
       heard(greeting, at: now)
     case .unreachable(let member): node.memberUnreachable(member)
+    case .met: node.noteDirectories()
     case .guest(let member): node.guestArrived(member)
     case .knock(let endpoint):
       let id = link.connect(to: endpoint, at: now)

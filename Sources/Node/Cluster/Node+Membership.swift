@@ -12,6 +12,7 @@ extension Node {
   mutating func enterCluster(_ database: UnsafeMutablePointer<Database>) -> String? {
     var found: MembershipNote?
     var change: PendingChange?
+    var directories: DirectoriesNote? = DirectoriesNote([:])
     var isUnreadable = false
     database.pointee.visitLedger { record in
       if record.id.elementsEqual(MembershipNote.key) {
@@ -20,6 +21,9 @@ extension Node {
       } else if record.id.elementsEqual(MembershipNote.changeKey) {
         change = PendingChange(record.note)
         if change == nil { isUnreadable = true }
+      } else if record.id.elementsEqual(DirectoriesNote.key) {
+        directories = DirectoriesNote(record.note)
+        if directories == nil { isUnreadable = true }
       }
     }
     if isUnreadable { return "what the directory says of the cluster cannot be read" }
@@ -48,7 +52,9 @@ extension Node {
       MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
       database.pointee.log.hurry()
     }
-    peers = Peers(options, as: note.ownID, of: note.membership)
+    peers = Peers(
+      options, as: note.ownID, of: note.membership, directory: database.pointee.log.identity,
+      directories: directories?.directories ?? [:])
     joinCluster(note, seed: Self.negotiatorSeed(of: options.nonceKey))
     if let change { cluster?.pointee.state.recover(change) }
     endUnfinishedJoin(database)
@@ -280,6 +286,23 @@ extension Node {
     cluster.pointee.mayUnblock = true
   }
 
+  /// Keeps which directory each other member has: before anything that is agreed with one is
+  /// recorded here, and so before it is durable.
+  mutating func noteDirectories() {
+    guard let database, cluster != nil, !joining.isJoining else { return }
+    closeRound()
+    let bytes =
+      switch peers {
+      case .some(let peers): DirectoriesNote(peers.directories).bytes
+      case .none: ByteBuffer()
+      }
+    DirectoriesNote.key.withUnsafeBytes {
+      let known = database.pointee.ledgerRecord(of: $0)
+      if let known, known.note.elementsEqual(bytes.bytes) { return }
+      _ = database.pointee.note($0, bytes.bytes)
+    }
+  }
+
   /// Counts those as confirmed that have said our epoch in this run.
   mutating func noteConfirmations(_ cluster: ClusterPointer) {
     let same = membersInEpoch(cluster.pointee.negotiator.epoch)
@@ -325,6 +348,7 @@ extension Node {
         lines.append((.info, "member \(id) has been removed: \(membership)"))
       }
       noteConfirmations(cluster)
+      noteDirectories()
       cluster.pointee.mayUnblock = true
     }
   }

@@ -32,6 +32,8 @@ public struct PeerEffects: ~Copyable {
     case disowned(by: MemberID)
     /// A member was silent for too long; what is sent to it is dropped from now on.
     case unreachable(MemberID)
+    /// `Peers.directories` has changed: to be kept.
+    case met
     /// This guest has come, in the place of an earlier one; `reachable` follows.
     case guest(MemberID)
   }
@@ -64,6 +66,8 @@ public struct PeerGreeting: Hashable, Sendable {
   public var epoch: Epoch
   /// Its hybrid time then.
   public var stamp: Stamp
+  /// The identity of its data directory; 0: it said none.
+  public var directory: UInt64 = 0
 }
 
 /// Whom a message between members is for.

@@ -14,7 +14,8 @@ import TPC
 ///  3  u8   flags: bit 0, a secret is set;      4  u64  session: the two nonces' first words, xored
 ///          bit 1, from who wants to join;
 ///          bit 2, from a guest, bit 3,
-///          that has voted
+///          that has voted; bit 4, the
+///          directory is told
 ///  4  u16  sender                              12 the rest
 ///  6  u16  receiver
 ///  8  u64  cluster id                         proof (2), welcome (3)
@@ -24,11 +25,13 @@ import TPC
 /// 40  16   nonce                              ping (5), pong (6)
 /// 56  16   nonce of the caller that is         12 u64 the pinger's monotonic time
 ///          answered; zeroes from a caller      20 u64 the sender's Unix time in nanoseconds
-/// 72  of both: u8 length, then the address     28 u64 epoch
-///      where it is or will be reached         refusal (7): session 0 or that of the link
-///     (later versions may add bytes,           12 u8 reason
-///      256 in all at most)                    copy (9)
-///                                              12 a `CopyMessage`
+/// 72  with bits 1 or 2: u8 length, then the    28 u64 epoch
+///      address where it is or will be         refusal (7): session 0 or that of the link
+///      reached                                 12 u8 reason
+///     with bit 4: u64 identity of the data    copy (9)
+///      directory                               12 a `CopyMessage`
+///     (later versions may add bytes,
+///      256 in all at most)
 /// ```
 ///
 /// The caller is the member with the lower id. It says hello, the other answers with its hello, the
@@ -146,6 +149,8 @@ struct PeerHello: Hashable {
   var guestAddress: String?
   /// Of a guest: it has voted for the change that makes it a member, and must hear what came of it.
   var hasVoted = false
+  /// The identity of the sender's data directory; 0: it is not told.
+  var directory: UInt64 = 0
 
   /// The longest such address: with it a hello is within its bounds.
   static var addressByteCountMax: Int { 160 }
@@ -183,11 +188,18 @@ struct PeerHello: Hashable {
     stamp = Stamp(nanos: little(bytes, at: 32))
     nonce = PeerNonce(first: little(bytes, at: 40), last: little(bytes, at: 48))
     answered = PeerNonce(first: little(bytes, at: 56), last: little(bytes, at: 64))
-    guard bytes[3] & 6 != 0 else { return }
-    guard let address = Self.address(UnsafeRawBufferPointer(rebasing: bytes[Self.byteCount...]))
-    else { return nil }
-    if bytes[3] & 2 != 0 { joinerAddress = address } else { guestAddress = address }
-    hasVoted = bytes[3] & 8 != 0
+    var end = Self.byteCount
+    if bytes[3] & 6 != 0 {
+      guard let address = Self.address(UnsafeRawBufferPointer(rebasing: bytes[end...])) else {
+        return nil
+      }
+      if bytes[3] & 2 != 0 { joinerAddress = address } else { guestAddress = address }
+      hasVoted = bytes[3] & 8 != 0
+      end += 1 + address.utf8.count
+    }
+    guard bytes[3] & 16 != 0 else { return }
+    guard bytes.count - end >= 8 else { return nil }
+    directory = little(bytes, at: end)
   }
 
   private static func address(_ bytes: UnsafeRawBufferPointer) -> String? {
@@ -204,7 +216,7 @@ struct PeerHello: Hashable {
     buffer.append(versions.upperBound)
     buffer.append(versions.lowerBound)
     let kind: UInt8 = joinerAddress != nil ? 2 : guestAddress != nil ? 4 : 0
-    buffer.append((hasSecret ? 1 : 0) | kind | (hasVoted ? 8 : 0))
+    buffer.append((hasSecret ? 1 : 0) | kind | (hasVoted ? 8 : 0) | (directory != 0 ? 16 : 0))
     buffer.append(little: sender.number)
     buffer.append(little: receiver.number)
     for word in [clusterID, UInt64(epoch.number), incarnation, stamp.nanos] {
@@ -213,9 +225,11 @@ struct PeerHello: Hashable {
     for word in [nonce.first, nonce.last, answered.first, answered.last] {
       buffer.append(little: word)
     }
-    guard let address = joinerAddress ?? guestAddress else { return }
-    buffer.append(UInt8(address.utf8.count))
-    buffer.append(string: address)
+    if let address = joinerAddress ?? guestAddress {
+      buffer.append(UInt8(address.utf8.count))
+      buffer.append(string: address)
+    }
+    if directory != 0 { buffer.append(little: directory) }
   }
 }
 
@@ -254,6 +268,7 @@ enum PeerRefusal: UInt8, CaseIterable, CustomStringConvertible {
   case unknownMember, sameMember, otherMember, wrongDirection, version
   case badSecret, secretMissing, secretUnexpected, notLoopback
   case idTaken, addressTaken, badAddress, clusterFull, joinerWaits
+  case otherDirectory, alreadyHere
 
   /// Completes "refused ...:" with what is wrong with the one that was refused.
   var description: String {
@@ -273,6 +288,10 @@ enum PeerRefusal: UInt8, CaseIterable, CustomStringConvertible {
     case .badAddress: "its address (--advertise) is not HOST:PORT"
     case .clusterFull: "the cluster has as many members as it may have"
     case .joinerWaits: "another one is joining there"
+    case .otherDirectory:
+      "its data directory is not the one that this member had; if that is lost, remove the member "
+        + "by force and let it join anew, with an empty directory"
+    case .alreadyHere: "another process of this member is there"
     }
   }
 

@@ -109,6 +109,8 @@ struct PeerMember {
   var callAt = Instant.never
   /// Calls that failed since the last session.
   var failureCount = 0
+  /// How often since then one of us took the other for a second process of its member.
+  var twinCount = 0
   var roundTrip = Interval.zero
   /// How far its clock is ahead of ours, in nanoseconds.
   var skewNanos: Int64 = 0

@@ -32,6 +32,9 @@ extension Peers {
     guard hello.sender == sessions[index].member else {
       return refuse(index, .otherMember, at: now, into: &effects)
     }
+    if let other = self.index(of: hello.sender), isStrange(hello, other) {
+      return refuse(index, .otherDirectory, at: now, into: &effects)
+    }
     guard let version = Self.common(hello.versions, options.versions) else {
       return refuse(index, .version, at: now, into: &effects)
     }
@@ -73,7 +76,7 @@ extension Peers {
     }
     sessions[index].member = hello.sender
     welcomeFormer(hello, sessions[index].endpoint, at: now)
-    if let reason = objection(to: hello) ?? objection(toCallOf: hello) {
+    if let reason = objection(to: hello) ?? objection(toCallOf: hello, at: now.instant) {
       return refuse(index, reason, at: now, into: &effects)
     }
     guard let version = Self.common(hello.versions, options.versions) else {
@@ -222,6 +225,7 @@ extension Peers {
       versions: options.versions, hasSecret: options.authenticator != nil,
       sender: ownID, receiver: member, clusterID: clusterID, epoch: epoch,
       incarnation: incarnation, stamp: stamp, nonce: nextNonce(), answered: nonce)
+    hello.directory = directory
     if epoch == Epoch(0) {
       hello.guestAddress = guestAddress
       hello.hasVoted = onlyCalled == nil
@@ -263,15 +267,19 @@ extension Peers {
 
   /// What stands against being called by who sent a hello. One with a higher id asks whether it is
   /// still a member: who is none any more is heard, so that it can be told.
-  private func objection(toCallOf hello: PeerHello) -> PeerRefusal? {
+  private func objection(toCallOf hello: PeerHello, at now: Instant) -> PeerRefusal? {
     if hello.receiver != ownID { return .otherMember }
-    guard let other = index(of: hello.sender), others[other].role != .leaving else { return nil }
-    return hello.sender > ownID && !isOutdated(hello) ? .wrongDirection : nil
+    guard let other = index(of: hello.sender), others[other].role != .leaving,
+      !isOutdated(hello)
+    else { return nil }
+    if isStrange(hello, other) { return .otherDirectory }
+    if isTwin(hello, other, at: now) { return .alreadyHere }
+    return hello.sender > ownID ? .wrongDirection : nil
   }
 
   /// Whether the id of who sent a hello is another one's by now, whose link it must not get: a
   /// member's counts of lists and of removals never fall. It is told the list and nothing else.
-  private func isOutdated(_ hello: PeerHello) -> Bool {
+  func isOutdated(_ hello: PeerHello) -> Bool {
     guard let other = index(of: hello.sender), others[other].role != .leaving else { return false }
     if others[other].role == .member {
       if isElsewhere(hello, other) { return true }
@@ -308,7 +316,8 @@ extension Peers {
   mutating func refused(
     _ index: Int, _ reason: PeerRefusal, at now: Moment, into effects: inout PeerEffects
   ) {
-    sessions[index].isRefused = true
+    // It passes when the other process is gone; soon, if it was this member's last run.
+    sessions[index].isRefused = reason != .alreadyHere
     if reason == .unknownMember, sessions[index].isCaller, let member = sessions[index].member {
       disowned(by: member, on: sessions[index].link, at: now, into: &effects)
     }
@@ -328,7 +337,8 @@ extension Peers {
   }
 
   /// Logs a refusal: of a member once until there is a session with it, of a stranger now and then.
-  /// That a member is to wait for a call is nothing to complain of.
+  /// That a member is to wait for a call is nothing to complain of, nor that its last run was heard
+  /// a moment ago.
   private mutating func complain(
     of session: PeerSession, _ reason: PeerRefusal, isOurs: Bool, at now: Moment,
     into effects: inout PeerEffects
@@ -338,6 +348,10 @@ extension Peers {
     if session.joinerAddress == nil, let member = session.member,
       let other = self.index(of: member)
     {
+      if reason == .alreadyHere {
+        others[other].twinCount += 1
+        guard others[other].twinCount >= Self.twinCountMin else { return }
+      }
       guard others[other].note(reason, isOurs: isOurs) else { return }
     } else {
       guard mayLogStranger(isOurs ? Int(reason.rawValue) : 0, at: now.instant) else { return }
@@ -349,6 +363,9 @@ extension Peers {
     let text = isOurs ? "refused \(name)" : "\(name) refused this one"
     effects.lines.append((.error, "\(text): \(reason)"))
   }
+
+  /// A second process of a member that was refused so often is no run that follows another.
+  private static var twinCountMin: Int { 8 }
 
   private mutating func mayLogStranger(_ kind: Int, at now: Instant) -> Bool {
     if let last = strangerLogs[kind], now - last < options.timings.strangerLogInterval {

@@ -12,7 +12,8 @@ extension Peers {
     else { return end(index, at: now, into: &effects) }
     let link = sessions[index].link
     let greeting = PeerGreeting(
-      member: id, incarnation: hello.incarnation, epoch: hello.epoch, stamp: hello.stamp)
+      member: id, incarnation: hello.incarnation, epoch: hello.epoch, stamp: hello.stamp,
+      directory: hello.directory)
     sessions[index].phase = .open
     counters.sessions += 1
     if others[other].link != .none, let old = session(of: others[other].link) {
@@ -21,6 +22,7 @@ extension Peers {
     }
     guard let place = session(of: link) else { return }
     noteSession(other, greeting, sessions[place], at: now, &effects)
+    if !isOutdated(hello) { meet(other, into: &effects) }
     effects.list.append(.trust(link))
     effects.list.append(.reachable(greeting))
     ping(other, place, at: now, into: &effects)
@@ -43,6 +45,7 @@ extension Peers {
     others[other].isReachable = true
     others[other].lastHeard = now.instant
     others[other].failureCount = 0
+    others[other].twinCount = 0
     others[other].callAt = .never
     others[other].refusal = nil
     others[other].loggedRefusals = 0

@@ -26,6 +26,11 @@ public struct Peers: ~Copyable {
   /// What was counted.
   public internal(set) var counters = PeerCounters()
 
+  /// The identity of the own data directory, told in hellos; 0: none.
+  let directory: UInt64
+  /// Those of other members, as they were first met.
+  public internal(set) var directories: [MemberID: UInt64]
+
   /// The other members, by rising id.
   var others: [PeerMember] = []
   /// Links in handshake and open ones.
@@ -52,10 +57,12 @@ public struct Peers: ~Copyable {
 
   /// The peers of the member that the options name, or of one whose directory says more; with an
   /// address, of a guest that is reached there, and calls only its donor until it has voted.
-  /// Nothing happens before `start`.
+  /// `directory` is the identity of the own data directory, `directories` what was kept of the
+  /// others'. Nothing happens before `start`.
   public init(
     _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil,
-    at guestAddress: String? = nil, onlyCalled: MemberID? = nil
+    at guestAddress: String? = nil, onlyCalled: MemberID? = nil, directory: UInt64 = 0,
+    directories: [MemberID: UInt64] = [:]
   ) {
     guard let ownID = ownID ?? options.ownID else { invariantFailed("a member has an id") }
     self.options = options
@@ -66,12 +73,16 @@ public struct Peers: ~Copyable {
     base = membership?.base ?? Epoch(0)
     self.guestAddress = guestAddress.map(Self.spelling)
     self.onlyCalled = onlyCalled
+    self.directory = directory
+    self.directories = directories
     incarnation = Self.word(0, of: options.nonceKey)
     chance = Random(seed: Self.word(1, of: options.nonceKey))
   }
 
-  /// Begins to call the others, and to answer them.
+  /// Begins to call the others, and to answer them; once. What makes this process a member is
+  /// durable by then, so that its directory is the same after a crash.
   public mutating func start(at now: Moment) {
+    guard !isStarted else { return }
     isStarted = true
     for member in firstMembers where member.id != ownID {
       others.append(newcomer(member, at: now))
@@ -102,9 +113,11 @@ public struct Peers: ~Copyable {
         entry = others[known]
       } else {
         entry = newcomer(member, at: now)
+        directories[member.id] = nil
         endSessions(with: member.id, at: now, into: &effects)
       }
       if entry.member.address != member.address { entry.member = member }
+      if entry.role == .guest { directories[member.id] = nil }
       entry.role = isGuest ? .guest : .member
       if entry.role == .member || losesGuest { entry.isGuest = false }
       fresh.append(entry)
@@ -123,6 +136,7 @@ public struct Peers: ~Copyable {
       fresh.append(entry)
     }
     others = fresh.sorted { $0.member.id < $1.member.id }
+    meetMembers(into: &effects)
     for other in others.indices {
       guard let index = session(of: others[other].link) else { continue }
       ping(other, index, at: now, into: &effects)
@@ -353,6 +367,7 @@ public struct Peers: ~Copyable {
     let isNews = greeting.epoch != epoch
     greeting.epoch = epoch
     others[other].greeting = greeting
+    meet(other, into: &effects)
     // Said again as long as it is another one, so that the list is told again.
     if isNews || epoch != self.epoch { effects.list.append(.epoch(greeting)) }
   }

@@ -384,7 +384,7 @@ final class JoinCallWorld {
         peers.called(member, as: .none, at: moment)
       case .guest(let member): guests.append(member)
       case .send, .close, .trust, .reachable, .unreachable, .knock, .epoch, .outdated, .disowned,
-        .resolve, .resolveDonor:
+        .resolve, .resolveDonor, .met:
         break
       }
     }

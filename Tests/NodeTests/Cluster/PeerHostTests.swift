@@ -79,6 +79,7 @@ import Testing
 
   @Test func theMemberWithTheLowerIdCallsAndCallsAgain() {
     var bench = NodeBench(options: cluster(1))
+    bench.run()
     #expect(bench.host.link.called == [peerEndpoint(2)])
     let link = LinkID(slot: 500, generation: 1)
     bench.host.link.events.append((.closed(link, .refused), []))

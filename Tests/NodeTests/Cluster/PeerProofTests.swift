@@ -61,7 +61,7 @@ private struct StrangerBench: ~Copyable {
         peers.called(member, as: link, at: now)
         peers.opened(link, from: endpoint, at: now, into: &effects)
       case .trust, .unreachable, .guest, .knock, .epoch, .outdated, .disowned, .resolve,
-        .resolveDonor:
+        .resolveDonor, .met:
         break
       }
       at += 1

@@ -163,6 +163,9 @@ import Testing
     world.nodes[0].inbox.removeAll()
     world.restart(0, peerOptions(1, of: 2, run: 2))
     world.run(millis: 100)
+    // As far as it knows the old run is there.
+    #expect(world.nodes[1].story == ["+1"])
+    world.run(millis: 1_400)
     #expect(world.nodes[1].peers.sessions.count == 1)
     #expect(world.nodes[1].story == ["+1", "+1"])
     #expect(world.send("new", from: 1, to: 1))

@@ -57,11 +57,12 @@ final class PeerWorld {
     var inbox: [Item] = []
 
     init(
-      _ options: ClusterOptions, guestAt address: String? = nil, onlyCalled: MemberID? = nil
+      _ options: ClusterOptions, guestAt address: String? = nil, onlyCalled: MemberID? = nil,
+      directory: UInt64 = 0, directories: [MemberID: UInt64] = [:]
     ) {
       self.options = options
       guard let address else {
-        peers = Peers(options)
+        peers = Peers(options, directory: directory, directories: directories)
         return
       }
       let others = options.members.filter { $0.id != options.ownID }
@@ -70,7 +71,7 @@ final class PeerWorld {
       peers = Peers(
         options, as: options.ownID,
         of: Membership(clusterID: options.clusterID, list: list), at: address,
-        onlyCalled: onlyCalled)
+        onlyCalled: onlyCalled, directory: directory)
     }
   }
 
@@ -109,7 +110,7 @@ final class PeerWorld {
   private var linkCount: UInt64 = 0
 
   init(_ options: [ClusterOptions], seed: UInt64 = 1) {
-    nodes = options.map { Node($0) }
+    nodes = options.map { Node($0, directory: PeerWorld.directory(of: $0.ownID!)) }
     chance = Random(seed: seed)
     for index in nodes.indices { start(index) }
   }
@@ -146,12 +147,18 @@ final class PeerWorld {
     wires = [:]
   }
 
-  /// A new run of a member that was killed.
+  /// The data directory that a member begins with.
+  static func directory(of id: MemberID) -> UInt64 { 1_000 + UInt64(id.number) }
+
+  /// A new run of a member that was killed; with another directory, one that remembers nobody.
   func restart(
     _ index: Int, _ options: ClusterOptions, guestAt address: String? = nil,
-    onlyCalled: MemberID? = nil
+    onlyCalled: MemberID? = nil, directory: UInt64? = nil
   ) {
-    let node = Node(options, guestAt: address, onlyCalled: onlyCalled)
+    let own = nodes[index].peers.directory
+    let node = Node(
+      options, guestAt: address, onlyCalled: onlyCalled, directory: directory ?? own,
+      directories: directory == nil ? nodes[index].peers.directories : [:])
     node.story = nodes[index].story
     nodes[index] = node
     start(index)
@@ -219,7 +226,7 @@ final class PeerWorld {
       case .connect(let member, let endpoint): connect(index, member, endpoint)
       case .send(let link, let place): pass(Array(node.effects.bytes.bytes[place]), from: link)
       case .close(let link, _): close(link)
-      case .trust: break
+      case .trust, .met: break
       case .reachable(let greeting): node.story.append("+\(greeting.member)")
       case .unreachable(let member): node.story.append("-\(member)")
       case .guest(let member): node.story.append("guest \(member)")

@@ -42,7 +42,8 @@ extension Node {
     // It has voted: the others know whether it is a member.
     peers = Peers(
       options, as: unfinished.ownID, of: unfinished.membership,
-      at: change.proposed.change.guest?.text ?? options.joining?.address)
+      at: change.proposed.change.guest?.text ?? options.joining?.address,
+      directory: database.pointee.log.identity)
     joinCluster(unfinished, seed: Self.negotiatorSeed(of: options.nonceKey))
     cluster?.pointee.state.recover(change)
     return (nil, ())
@@ -97,7 +98,7 @@ extension Node {
     peers = Peers(
       options.contact(joining.contactCount), as: welcome.id,
       of: Membership(clusterID: welcome.clusterID, list: list), at: target.address,
-      onlyCalled: welcome.donor)
+      onlyCalled: welcome.donor, directory: database?.pointee.log.identity ?? 0)
     peers?.start(at: now)
   }
 
