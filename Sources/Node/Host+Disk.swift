@@ -94,7 +94,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   /// Gives the disk the next group if it is idle and there is something to do.
   mutating func handOver(at now: Moment) {
     guard let database = node.database, disk.isIdle else { return }
-    startCheckpointIfDue(database)
+    startCheckpointIfDue(database, at: now)
     let holdsRecords = holdsRecords(database, at: now)
     let hasRecords = database.pointee.log.pendingByteCount > 0 && !holdsRecords
     guard hasRecords || checkpoint != nil || mustForce(at: now) else { return }
@@ -194,7 +194,8 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     lastReport = report
     node.noSpace = report.noSpace || report.groupBlockedByNoSpace
     if report.checkpointFinished || report.checkpointFailed { checkpointEnded(report, at: now) }
-    policy.note(report, sliceByteCount: sliceInFlight, isUnderWay: checkpoint != nil)
+    policy.note(
+      report, sliceByteCount: sliceInFlight, isUnderWay: checkpoint != nil, at: now.instant)
     if report.groupBlockedByNoSpace { return }
     node.control.logByteCount = report.logByteCount
     node.control.checkpointByteCount = report.checkpointByteCount
@@ -218,9 +219,19 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
 
   // MARK: Checkpoints
 
-  private mutating func startCheckpointIfDue(_ database: UnsafeMutablePointer<Database>) {
+  /// When the next checkpoint is to be started by itself.
+  var checkpointDeadline: Instant {
+    guard checkpoint == nil, disk.isIdle, !node.control.checkpointRunning, !isDraining else {
+      return .never
+    }
+    return policy.due(lastReport)
+  }
+
+  private mutating func startCheckpointIfDue(
+    _ database: UnsafeMutablePointer<Database>, at now: Moment
+  ) {
     guard checkpoint == nil, !node.control.checkpointRunning, !isDraining else { return }
-    guard node.control.checkpointRequested || policy.isDue(lastReport) else { return }
+    guard node.control.checkpointRequested || policy.due(lastReport) <= now.instant else { return }
     node.control.checkpointRequested = false
     node.control.checkpointRunning = true
     checkpoint = CheckpointCursor()
@@ -269,8 +280,10 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
       node.counters.checkpoints &+= 1
       node.control.lastSaveSeconds = now.wallMillis / 1_000
       log(.info, "checkpoint of \(report.checkpointByteCount) bytes is complete")
-    } else {
-      log(.error, "checkpoint abandoned: no space on the disk")
+      hasToldAbandoned = false
+    } else if !isDraining, !hasToldAbandoned {
+      log(.error, "checkpoint abandoned: no space on the disk; it is tried again until it fits")
+      hasToldAbandoned = true
     }
   }
 }

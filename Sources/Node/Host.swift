@@ -52,6 +52,8 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   /// All entries of the checkpoint under way are handed over; what is left is to finish it.
   var checkpointIsCollected = false
   var policy: CheckpointPolicy
+  /// The log says that a checkpoint had no room; it says so again only after one that had.
+  var hasToldAbandoned = false
   var lastReport = DiskReport(
     through: .zero, durable: .zero, logByteCount: 0, checkpointByteCount: 0)
   /// The greatest stamp among the records of the group in flight.
@@ -338,7 +340,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     var earliest = link.deadline
     if let database = node.database {
       if moreHousekeeping { return .zero }
-      earliest = min(earliest, expiryDeadline, clusterDeadline)
+      earliest = min(earliest, expiryDeadline, clusterDeadline, checkpointDeadline)
       if database.pointee.log.pendingByteCount > 0, disk.isIdle {
         earliest = min(earliest, handOverDeadline)
       }

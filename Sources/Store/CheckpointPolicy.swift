@@ -6,42 +6,70 @@ public import Base
 /// and while it is written the log grows by a quarter of it at most: records wait for entries where
 /// needed, for up to half a second at a time. So the last checkpoint, the log and the next one take
 /// three times the data at most, and recovery reads about twice the data. When the disk is full one
-/// is due earlier, as it makes room: whenever the log has grown by `fullGrowthByteCount` since the
-/// last one or the last try, for then deletes may have made the data small enough.
+/// is due earlier, as it makes room: whenever the log has grown since the last one or the last try
+/// began, for then deletes may have made the data small enough. A try that found no room is
+/// followed by the next one after `retryInterval` at the earliest.
 public struct CheckpointPolicy: Sendable {
   /// The log below which no checkpoint is due, while there is room.
   public var logByteCountMin: UInt64 = 64 << 20
-  /// How much the log grows between two tries on a full disk.
+  /// How much the log grows between two tries while there is room for it.
   public var fullGrowthByteCount: UInt64 = 256 << 10
   /// The least bytes of one slice.
   public var sliceByteCountMin: Int = 256 << 10
   /// The most bytes of one slice.
   public var sliceByteCountMax: Int = 4 << 20
+  /// How long to wait after a try when the disk is full or it found no room.
+  public var retryInterval = Interval.seconds(1)
+  /// The same on a full disk while the log has not grown since: somebody else may have made room.
+  public var quietRetryInterval = Interval.seconds(10)
 
-  private var logByteCountAtTry: UInt64 = 0
+  private var lastTry: Try?
+  /// The log when the checkpoint under way began.
+  private var logByteCountAtBegin: UInt64 = 0
   /// The log as of the last report.
   private var logByteCount: UInt64 = 0
   /// By how many bytes of entries the checkpoint under way is behind four times the log's growth.
   private var owedByteCount = 0
   private var wasUnderWay = false
 
+  /// A checkpoint that was finished, or had no room.
+  private struct Try {
+    var end: Instant
+    var hadRoom: Bool
+    /// The log that it does away with, as counted now.
+    var logByteCount: UInt64
+  }
+
   /// Has not tried yet.
   public init() {}
 
-  /// True when a checkpoint should be started now; asked only while none is under way.
-  public func isDue(_ report: DiskReport) -> Bool {
+  /// When a checkpoint should be started; asked only while none is under way.
+  public func due(_ report: DiskReport) -> Instant {
     if report.noSpace {
-      return report.logByteCount >= logByteCountAtTry + fullGrowthByteCount
+      guard let lastTry else { return .zero }
+      if report.logByteCount > lastTry.logByteCount { return lastTry.end + retryInterval }
+      return lastTry.hadRoom ? .never : lastTry.end + quietRetryInterval
     }
-    return report.logByteCount > max(logByteCountMin, report.checkpointByteCount / 4 * 3)
-      && report.logByteCount >= logByteCountAtTry + fullGrowthByteCount
+    let growthBegin = lastTry?.logByteCount ?? 0
+    guard report.logByteCount > max(logByteCountMin, report.checkpointByteCount / 4 * 3),
+      report.logByteCount >= growthBegin + fullGrowthByteCount
+    else { return .never }
+    guard let lastTry, !lastTry.hadRoom else { return .zero }
+    return lastTry.end + retryInterval
   }
 
   /// Called with each report. `sliceByteCount`: the entries that went with that group;
   /// `isUnderWay`: a checkpoint is being written, also after it.
-  public mutating func note(_ report: DiskReport, sliceByteCount: Int, isUnderWay: Bool) {
-    if report.checkpointFinished || report.checkpointFailed {
-      logByteCountAtTry = report.logByteCount
+  public mutating func note(
+    _ report: DiskReport, sliceByteCount: Int, isUnderWay: Bool, at now: Instant
+  ) {
+    if isUnderWay, !wasUnderWay { logByteCountAtBegin = report.logByteCount }
+    if report.checkpointFinished {
+      // What the report counts has come since it began.
+      lastTry = Try(end: now, hadRoom: true, logByteCount: 0)
+    } else if report.checkpointFailed {
+      let begin = wasUnderWay ? logByteCountAtBegin : report.logByteCount
+      lastTry = Try(end: now, hadRoom: false, logByteCount: begin)
     }
     // What came with the group that began it is before it.
     if isUnderWay, wasUnderWay {

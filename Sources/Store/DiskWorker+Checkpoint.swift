@@ -101,7 +101,7 @@ extension DiskWorker where FS: ~Copyable {
     checkpointBuffer.consume(whole)
     if all {
       let rest = checkpointBuffer.count
-      try fileSystem.write(begun.file, checkpointBuffer.bytes, at: begun.byteCount)
+      try put(checkpointBuffer.bytes, into: begun, inSectors: false)
       begun.byteCount += UInt64(rest)
       begun.unforcedByteCount += rest
       checkpointBuffer.removeAll(keep: options.bufferByteCountMax)
@@ -118,10 +118,27 @@ extension DiskWorker where FS: ~Copyable {
   ) throws(DiskFault) {
     guard count > 0 else { return }
     let sectors = UnsafeRawBufferPointer(rebasing: checkpointBuffer.bytes[..<count])
-    if options.bypassesCache {
-      try fileSystem.writeSectors(begun.file, sectors, at: begun.byteCount)
-    } else {
-      try fileSystem.write(begun.file, sectors, at: begun.byteCount)
+    try put(sectors, into: begun, inSectors: options.bypassesCache)
+  }
+
+  /// Writes at the end of the temporary file. Where there is no room, the half-made next segment
+  /// gives up its own: a checkpoint makes more.
+  private mutating func put(
+    _ bytes: UnsafeRawBufferPointer, into begun: CheckpointWriter, inSectors: Bool
+  ) throws(DiskFault) {
+    while true {
+      do {
+        if inSectors {
+          try fileSystem.writeSectors(begun.file, bytes, at: begun.byteCount)
+        } else {
+          try fileSystem.write(begun.file, bytes, at: begun.byteCount)
+        }
+        return
+      } catch {
+        guard error.isOnlyNoSpace, preparation != nil else { throw error }
+        try discardPreparation()
+        noSpace = true
+      }
     }
   }
 

@@ -22,6 +22,8 @@ extension DiskWorker where FS: ~Copyable {
     } else {
       let tail = try replay(files, base: base, into: &database, &meter, progress)
       do {
+        // First, as they may hold the last room of a full disk.
+        for name in listing.temporaries { try fileSystem.remove(name) }
         try cut(tail)
         try settle(listing, base: base)
       } catch {
@@ -276,13 +278,12 @@ extension DiskWorker where FS: ~Copyable {
     }
   }
 
-  /// Makes durable what was found, as it may be known to the disk's own cache only, and removes
-  /// what an earlier run left behind.
+  /// Makes durable what was found, as it may be known to the disk's own cache only, and notes for
+  /// removal what is not needed any more.
   private mutating func settle(
     _ listing: DirectoryListing, base: RecoveryBase
   ) throws(DiskFault) {
     try fileSystem.force(segments[segments.count - 1].file)
-    for name in listing.temporaries { try fileSystem.remove(name) }
     try fileSystem.forceDirectory()
     checkpointNumber = base.number
     checkpointByteCount = base.byteCount

@@ -84,6 +84,28 @@ import Testing
     #expect(before == after)
   }
 
+  @Test func `A checkpoint without room is tried again each second that deletes come in`() {
+    final class Lines { var abandoned = 0 }
+    let lines = Lines()
+    var bench = NodeBench()
+    bench.host.log = { _, line in lines.abandoned += line.contains("abandoned") ? 1 : 0 }
+    let link = bench.connect()
+    for key in 0...50 { #expect(bench.ask("SET k\(key) v", on: link) == "+OK") }
+    bench.host.disk.isFull = true
+    bench.host.disk.refusesCheckpoints = true
+    for key in 0..<50 {
+      #expect(bench.ask("DEL k\(key)", on: link) == ":1")
+      bench.advance(millis: 100)
+    }
+    #expect(bench.ask("SET k v", on: link).hasPrefix("-NOSPACE"))
+    #expect((4...6).contains(bench.host.disk.checkpointCount))
+    #expect(lines.abandoned == 1)
+    bench.host.disk.refusesCheckpoints = false
+    #expect(bench.ask("DEL k50", on: link) == ":1")
+    bench.advance(millis: 1_000)
+    #expect(bench.ask("SET k v", on: link) == "+OK")
+  }
+
   @Test func `A reply too large for UDP says applied only of a change`() {
     var bench = NodeBench()
     #expect(bench.request("SETRANGE k 999999 x\r\n") == ":1000000;")

@@ -67,6 +67,11 @@ struct ScriptDisk: Disk, ~Copyable {
   /// How many records of its group stood before the last one handed over first.
   private(set) var groupOffset: UInt32 = 0
   private var logByteCount: UInt64 = 0
+  /// There is no room for the log's next segment; or none for a checkpoint.
+  var isFull = false
+  var refusesCheckpoints = false
+  /// How many checkpoints were begun.
+  var checkpointCount = 0
 
   init(limits: DatabaseLimits) { self.limits = limits }
 
@@ -93,8 +98,22 @@ struct ScriptDisk: Disk, ~Copyable {
     if group.force { durable = written }
     group.log.removeAll()
     group.checkpointBytes.removeAll()
-    let report = DiskReport(
+    let step = group.checkpoint
+    group.checkpoint = .none
+    var report = DiskReport(
       through: written, durable: durable, logByteCount: logByteCount, checkpointByteCount: 0)
+    switch step {
+    case .begin:
+      checkpointCount += 1
+      report.checkpointFailed = refusesCheckpoints
+    case .finish:
+      report.checkpointFinished = true
+      logByteCount = 0
+      report.logByteCount = 0
+      isFull = false
+    case .none, .entries, .abandon: break
+    }
+    report.noSpace = isFull
     return .finished(group, report)
   }
   mutating func shutDown(clean: Bool) -> DiskFault? { nil }

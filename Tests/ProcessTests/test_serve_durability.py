@@ -131,6 +131,29 @@ def test_a_full_disk_refuses_growth_keeps_reads_and_deletes_and_heals(serve, sma
         assert client("GET", "k") is None
 
 
+def test_a_disk_full_of_data_heals_when_all_of_it_is_deleted(serve, small_disk):
+    server = serve("--data", small_disk / "data")
+    with server.connect() as client:
+        count = 0
+        with pytest.raises(ServerError, match="NOSPACE"):
+            while True:
+                client("SET", f"n{count}", b"x" * 100_000)
+                count += 1
+        for number in range(count):
+            assert client("DEL", f"n{number}") == 1
+
+        def heals():
+            try:
+                return client("SET", "healed", "yes") == "OK"
+            except ServerError:
+                return False
+
+        wait_until(heals, 30)
+    assert server.stop() == 0
+    with serve("--data", small_disk / "data").connect() as client:
+        assert client("DBSIZE") == 1
+
+
 def test_it_answers_loading_while_it_recovers(serve, launch):
     server = serve("--durability", "never", "--max-memory", "2gb")
     with server.connect() as client:

@@ -96,6 +96,61 @@ import Testing
     #expect(try recovered(medium).0 == rig.state)
   }
 
+  @Test func `a checkpoint takes the room of the half-made next segment`() throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    try rig.settle()
+    // The prepared segment is used up and the next one begun when the checkpoint begins.
+    rig.commit(put: ["key": Array(repeating: 1, count: 3000)])
+    rig.commit(put: ["key": Array(repeating: 2, count: 3000)])
+    try rig.flush()
+    _ = try rig.worker.idle()
+    rig.commit(remove: ["key"])
+    try rig.beginCheckpoint()
+    medium.capacity = medium.byteCount + 1024
+    try rig.settle()
+    #expect(rig.hasNoSpace && medium.byteCount == medium.capacity)
+    var report = try rig.flush()
+    while rig.isWritingCheckpoint { report = try rig.flush() }
+    #expect(report.checkpointFinished)
+    medium.capacity += 16384
+    try rig.settle()
+    #expect(rig.hasNoSpace == false)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
+  @Test(arguments: [40_000, 41_100, 50_000, 60_000, 61_300, 80_000], [false, true])
+  func `to delete everything heals a full disk`(capacity: Int, restarts: Bool) throws {
+    let medium = MemoryMedium()
+    var rig = try DiskRig(medium)
+    medium.capacity = capacity
+    var loop = FullDiskLoop()
+    var count = 0
+    while !rig.hasNoSpace {
+      rig.commit(put: ["key \(count)": Array(repeating: 1, count: 400)])
+      try loop.step(&rig)
+      count += 1
+    }
+    for _ in 0..<400 { try loop.step(&rig) }
+    #expect(rig.hasNoSpace == true)
+    // A try a second at most, and none while nothing changes but one in ten seconds.
+    #expect(loop.tryCount <= 8)
+    for key in 0..<count { rig.commit(remove: ["key \(key)"]) }
+    #expect(try !rig.flush().groupBlockedByNoSpace)
+    if restarts {
+      try rig.worker.close(clean: true)
+      rig = try DiskRig(medium)
+      loop = FullDiskLoop()
+      try rig.settle()
+      #expect(rig.hasNoSpace == true)
+    }
+    for _ in 0..<30 where rig.hasNoSpace { try loop.step(&rig) }
+    #expect(rig.hasNoSpace == false)
+    rig.commit(put: ["after": Array(repeating: 1, count: 400)])
+    #expect(try !rig.flush().groupBlockedByNoSpace)
+    #expect(try recovered(medium).0 == rig.state)
+  }
+
   @Test func `a blocked group gives up the checkpoint under way`() throws {
     let medium = MemoryMedium()
     var rig = try DiskRig(medium)
@@ -129,7 +184,7 @@ import Testing
           medium.capacity += 20_000
           report = try rig.perform()
         }
-        policy.note(report, sliceByteCount: 0, isUnderWay: false)
+        policy.note(report, sliceByteCount: 0, isUnderWay: false, at: .zero)
         #expect(report.durable == rig.appended)
         _ = try rig.worker.idle()
       }
@@ -139,13 +194,66 @@ import Testing
   }
 }
 
+/// What the loop does with a disk, a turn in a tenth of a second.
+private struct FullDiskLoop {
+  var policy = CheckpointPolicy()
+  var now = Instant(nanos: 1_000_000_000)
+  var tryCount = 0
+  private var last = DiskReport(
+    through: .zero, durable: .zero, logByteCount: 0, checkpointByteCount: 0)
+
+  mutating func step(_ rig: inout DiskRig) throws {
+    last.noSpace = rig.hasNoSpace
+    if !rig.isWritingCheckpoint, policy.due(last) <= now {
+      tryCount += 1
+      note(try rig.beginCheckpoint(), rig.isWritingCheckpoint)
+    }
+    repeat {
+      note(try rig.flush(), rig.isWritingCheckpoint)
+      _ = try rig.worker.idle()
+    } while rig.isWritingCheckpoint
+    try rig.settle()
+    now = now + .millis(100)
+  }
+
+  private mutating func note(_ report: DiskReport, _ isUnderWay: Bool) {
+    last = report
+    policy.note(report, sliceByteCount: 0, isUnderWay: isUnderWay, at: now)
+  }
+}
+
 @Suite struct CheckpointPolicyTests {
+  @Test func `a checkpoint without room is tried again when the log has grown, and spaced`() {
+    var policy = CheckpointPolicy()
+    func report(_ logByteCount: UInt64, failed: Bool = false) -> DiskReport {
+      DiskReport(
+        through: .zero, durable: .zero, logByteCount: logByteCount, checkpointByteCount: 0,
+        noSpace: true, checkpointFailed: failed)
+    }
+    let start = Instant(nanos: 5_000_000_000)
+    #expect(policy.due(report(1000)) == .zero)
+    policy.note(report(1000), sliceByteCount: 0, isUnderWay: true, at: start)
+    policy.note(report(1000, failed: true), sliceByteCount: 0, isUnderWay: false, at: start)
+    #expect(policy.due(report(1000)) == start + .seconds(10))
+    #expect(policy.due(report(1512)) == start + .seconds(1))
+    // With room for the log but not for a checkpoint they are spaced too.
+    var large = report(200 << 20)
+    large.noSpace = false
+    #expect(policy.due(large) == start + .seconds(1))
+    var done = report(0)
+    done.checkpointFinished = true
+    policy.note(done, sliceByteCount: 0, isUnderWay: false, at: start)
+    #expect(policy.due(report(0)) == .never)
+    #expect(policy.due(report(512)) == start + .seconds(1))
+    #expect(policy.due(large) == .zero)
+  }
+
   @Test func `records wait while a checkpoint is behind the log's growth`() {
     var policy = CheckpointPolicy()
     func note(_ logByteCount: UInt64, slice: Int, isUnderWay: Bool = true) {
       let report = DiskReport(
         through: .zero, durable: .zero, logByteCount: logByteCount, checkpointByteCount: 0)
-      policy.note(report, sliceByteCount: slice, isUnderWay: isUnderWay)
+      policy.note(report, sliceByteCount: slice, isUnderWay: isUnderWay, at: .zero)
     }
     // The first report of a run: the log was there, and what the checkpoint begins with is before it.
     note(100 << 20, slice: 0)
