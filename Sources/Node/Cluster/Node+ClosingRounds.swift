@@ -122,7 +122,7 @@ extension Node {
       refuse(round, "BUSY an earlier member of that id is not done with (not-applied)", cluster)
     case .rejected(let reason):
       // Its commands ran on this very data: it can only lack room.
-      refuseOrPart(round, Self.text(of: reason), cluster)
+      refuseOrPart(round, text(of: reason, round), cluster)
     case .full, .notReady:
       refuse(round, "BUSY too many transactions are under way (not-applied)", cluster)
     }
@@ -254,9 +254,9 @@ extension Node {
     case .expired where isExpired(round): giveBack(round, alone: true, cluster)
     case .noSpace, .expired, .invalid:
       if round.units.count > 1 { return giveBack(round, alone: true, cluster) }
-      refuse(round, Self.text(of: reason), cluster)
+      refuse(round, text(of: reason, round), cluster)
     case .conflict, .refused, .timeout, .abandoned, .unreachable:
-      refuse(round, Self.text(of: reason), cluster)
+      refuse(round, text(of: reason, round), cluster)
     }
   }
 
@@ -266,9 +266,11 @@ extension Node {
     return round.operations.contains { $0.unixMillis <= horizon }
   }
 
-  private static func text(of reason: Reason) -> String {
+  private func text(of reason: Reason, _ round: Round) -> String {
     switch reason {
     case .noSpace: "NOSPACE a member has no room (not-applied)"
+    case .expired where round.operations.isEmpty:
+      "ABORTED a member takes the transaction for a finished one (not-applied)"
     case .expired: "IDEXPIRED the id is at or below a member's horizon (unknown)"
     case .timeout: "ABORTED not all members have prepared in time (not-applied)"
     case .unreachable: "ABORTED a member went away before it had prepared (not-applied)"

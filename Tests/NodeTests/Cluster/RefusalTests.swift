@@ -1,0 +1,30 @@
+import Base
+import NetKit
+import Store
+import Testing
+
+@testable import Node
+@testable import TPC
+
+/// What a cluster says of a command that it refuses, and what it answers while a member is away.
+@Suite struct RefusalTests {
+  @Test(arguments: ["SET a 1", "ONCE * SET a 1"])
+  func `Only what came under an id is answered that an id is too old`(command: String) {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    cluster[3].bench.host.node.cluster!.pointee.negotiator.coordinators[0].mark = 1_000
+    cluster[3].bench.host.node.cluster!.pointee.negotiator.coordinators[0].horizon = 1_000
+    cluster.put(1, link, command.replacing("*", with: "\(cluster.id)") + "\r\n")
+    cluster.settle()
+    let reply = cluster.take(1, link)
+    if command.hasPrefix("ONCE") {
+      #expect(reply.hasPrefix("-IDEXPIRED") && reply.hasSuffix("(unknown)"))
+    } else {
+      #expect(reply == "-ABORTED a member takes the transaction for a finished one (not-applied)")
+    }
+    for member in cluster.members {
+      #expect(member.bench.host.node.cluster!.pointee.negotiator.lockCount == 0)
+      #expect(member.bench.host.node.database!.pointee.count == 0)
+    }
+  }
+}
