@@ -273,7 +273,7 @@ extension Node {
       "ABORTED a member takes the transaction for a finished one (not-applied)"
     case .expired: "IDEXPIRED the id is at or below a member's horizon (unknown)"
     case .timeout: "ABORTED not all members have prepared in time (not-applied)"
-    case .unreachable: "ABORTED a member went away before it had prepared (not-applied)"
+    case .unreachable: "ABORTED \(departure) (not-applied)"
     case .conflict, .refused: "ABORTED other transactions hold the keys (not-applied)"
     case .invalid, .duplicate, .epoch, .abandoned: "ABORTED \(reason) (not-applied)"
     }

@@ -293,6 +293,22 @@ extension Node {
     }
   }
 
+  /// Who has gone away since a transaction began: those that cannot be reached now. Of several, some
+  /// may have prepared.
+  var departure: String {
+    let others =
+      switch peers {
+      case .some(let peers): peers.statuses(at: now.instant)
+      case .none: [PeerStatus]()
+      }
+    let absent = others.filter { $0.role == .member && $0.state != .reachable }
+      .map { "\($0.member.id)" }
+    if absent.count > 1 {
+      return "members \(absent.joined(separator: ", ")) went away before all had prepared"
+    }
+    return "\(absent.first.map { "member " + $0 } ?? "a member") went away before it had prepared"
+  }
+
   /// Why the cluster cannot take a command now, or nil.
   func clusterRefusal(_ access: Access, _ cluster: ClusterPointer) -> Refusal? {
     if cluster.pointee.state.isOutside {

@@ -27,4 +27,25 @@ import Testing
       #expect(member.bench.host.node.database!.pointee.count == 0)
     }
   }
+
+  @Test(arguments: [
+    ([2, 3], "a member went away before it had prepared"),
+    ([2], "member 3 went away before it had prepared"),
+    ([], "members 2, 3 went away before all had prepared"),
+  ])
+  func `Who went away is named`(reachable: [Int], words: String) {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    cluster[3].isCut = true
+    cluster.put(1, link, "SET a 1\r\n")
+    var peers = Peers(peerOptions(1, of: 3))
+    peers.start(at: cluster[1].bench.host.link.moment)
+    for other in peers.others.indices {
+      peers.others[other].isReachable = reachable.contains(Int(peers.others[other].member.id.number))
+    }
+    cluster[1].bench.host.node.peers = consume peers
+    cluster[1].bench.host.node.memberUnreachable(MemberID(3))
+    cluster.run()
+    #expect(cluster.take(1, link) == "-ABORTED \(words) (not-applied)")
+  }
 }
