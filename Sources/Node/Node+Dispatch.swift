@@ -241,20 +241,24 @@ extension Node {
     let result = database.unsafelyUnwrapped.pointee.execute(operation)
     if case .failed(let failure) = result {
       if failure == .transactionTooLarge { overflowed = true }
-      fail(Self.text(of: failure))
+      fail(text(of: failure))
       return nil
     }
     return result
   }
 
-  static func text(of failure: OperationFailure) -> String {
+  /// The error. `isCertain`: it holds for every copy of the request.
+  func text(of failure: OperationFailure, isCertain: Bool = true) -> String {
     switch failure {
     case .notInteger: "ERR value is not an integer or out of range"
     case .overflow: "ERR increment or decrement would overflow"
     case .notFloat: "ERR value is not a valid float"
     case .nanOrInfinity: "ERR increment would produce NaN or Infinity"
     case .tooLarge: "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
-    case .transactionTooLarge: "ERR transaction exceeds its bound of bytes or operations"
+    case .transactionTooLarge:
+      "ERR transaction exceeds its bound of \(options.database.transactionOperationCountMax) "
+        + "operations or \(options.database.transactionByteCountMax) bytes "
+        + (isCertain ? "(not-applied)" : "(unknown)")
     case .versionMismatch: "CONFLICT the key has another version (not-applied)"
     }
   }

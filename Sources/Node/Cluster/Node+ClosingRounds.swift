@@ -77,7 +77,9 @@ extension Node {
     if let id = round.id { cluster.pointee.rounds[id] = round }
     guard let work = work(of: round, stamp, cluster) else {
       guard let id = round.id else {
-        return refuseOrPart(round, Self.text(of: .transactionTooLarge), cluster)
+        let most = cluster.pointee.messageByteCountMax - Cluster.messageOverheadByteCount
+        let text = "ERR transaction exceeds its bound of \(most) bytes between members (not-applied)"
+        return refuseOrPart(round, text, cluster)
       }
       return cluster.pointee.negotiator.abandon(
         id, .invalid, at: now.instant, &resource, &cluster.pointee.effects)

@@ -83,7 +83,7 @@ extension Node {
       let round = openRound(cluster)
       let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
       guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
-      else { return fail(Self.text(of: .transactionTooLarge)) }
+      else { return fail(text(of: .transactionTooLarge)) }
       round.operations.append(id)
       cluster.pointee.unit.hasJoined = true
       cluster.pointee.unit.sealed.append(id)

@@ -173,7 +173,7 @@ extension Node {
     }
     database.pointee.rollback(to: point)
     output.truncate(to: start)
-    fail(Self.text(of: .transactionTooLarge))
+    fail(text(of: .transactionTooLarge, isCertain: false))
     return false
   }
 

@@ -4,7 +4,7 @@ import Store
 // Keys: whole entries and the key space.
 extension Node {
   mutating func delete() {
-    guard fitsTransaction() else { return }
+    guard fitsTransaction(operationCount: parser.arguments.count - 1) else { return }
     var removed = 0
     for index in 1..<parser.arguments.count {
       guard let result = perform(.delete(key: parser.arguments[index])) else { return }
@@ -50,7 +50,7 @@ extension Node {
       guard
         entry.value.count + source.count + target.count + 64
           <= options.database.transactionByteCountMax
-      else { return fail(Self.text(of: .transactionTooLarge)) }
+      else { return fail(text(of: .transactionTooLarge)) }
       guard putCopy(of: entry, under: target), perform(.delete(key: source)) != nil else { return }
     }
     onlyIfAbsent ? output.reply(integer: 1) : output.replyOK()

@@ -158,7 +158,7 @@ extension Node {
     guard parser.arguments.count % 2 == 1 else {
       return fail("ERR wrong number of arguments for 'mset' command")
     }
-    guard fitsTransaction() else { return }
+    guard fitsTransaction(operationCount: parser.arguments.count / 2) else { return }
     guard putPairs() else { return }
     output.replyOK()
   }
@@ -167,7 +167,7 @@ extension Node {
     guard parser.arguments.count % 2 == 1 else {
       return fail("ERR wrong number of arguments for 'msetnx' command")
     }
-    guard fitsTransaction() else { return }
+    guard fitsTransaction(operationCount: parser.arguments.count / 2) else { return }
     for index in stride(from: 1, to: parser.arguments.count, by: 2)
     where lookup(parser.arguments[index]) != nil {
       return output.reply(integer: 0)
@@ -189,7 +189,7 @@ extension Node {
   /// True when the arguments at hand fit one transaction: checked before anything is changed, so
   /// that a command of many operations cannot fail halfway. Within EXEC the transaction may be full
   /// all the same; then all of it is undone (`overflowed`). Answers the error otherwise.
-  mutating func fitsTransaction() -> Bool {
+  mutating func fitsTransaction(operationCount: Int) -> Bool {
     var byteCount = 0
     var tooLarge = false
     for index in 1..<parser.arguments.count {
@@ -198,13 +198,13 @@ extension Node {
     }
     let limits = options.database
     if tooLarge {
-      fail(Self.text(of: .tooLarge))
+      fail(text(of: .tooLarge))
       return false
     }
     if byteCount > limits.transactionByteCountMax
-      || parser.arguments.count > limits.transactionOperationCountMax
+      || operationCount > limits.transactionOperationCountMax
     {
-      fail(Self.text(of: .transactionTooLarge))
+      fail(text(of: .transactionTooLarge))
       return false
     }
     return true
@@ -251,7 +251,7 @@ extension Node {
       return output.reply(integer: lookup(parser.arguments[1])?.value.count ?? 0)
     }
     guard offset <= Int64(options.database.valueByteCountMax) else {
-      return fail(Self.text(of: .tooLarge))
+      return fail(text(of: .tooLarge))
     }
     let operation = Operation.setRange(
       key: parser.arguments[1], offset: Int(offset), value: value)

@@ -17,7 +17,7 @@ extension Node {
       session.pointee.queue!.argumentCounts.count < limits.transactionOperationCountMax
     else {
       session.pointee.queue!.failed = true
-      return fail(Self.text(of: .transactionTooLarge))
+      return fail(text(of: .transactionTooLarge))
     }
     guard queuedByteCount + byteCount <= options.queuedByteCountMax else {
       session.pointee.queue!.failed = true

@@ -227,7 +227,8 @@ import Testing
     let large = String(repeating: "v", count: 60_000)
     cluster[1].bench.host.link.peerLimit = 50_000
     let reply = cluster.ask(1, link, "SET a \(large)")
-    #expect(reply == "-ERR transaction exceeds its bound of bytes or operations")
+    #expect(
+      reply == "-ERR transaction exceeds its bound of 48976 bytes between members (not-applied)")
     #expect(cluster.ask(1, link, "SET a 1") == "+OK")
   }
 
