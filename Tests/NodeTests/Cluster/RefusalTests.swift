@@ -48,4 +48,25 @@ import Testing
     cluster.run()
     #expect(cluster.take(1, link) == "-ABORTED \(words) (not-applied)")
   }
+
+  /// Each member removes it by itself: nobody has to agree.
+  @Test func `A key that has expired goes by a logged delete while a member is away`() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    #expect(cluster.ask(1, link, "SET k v PX 50") == "+OK")
+    cluster.settle()
+    cluster[3].isCut = true
+    cluster[1].bench.host.node.memberUnreachable(MemberID(3))
+    let before = cluster[1].bench.host.node.database!.pointee.log.appended
+    let instant = cluster[1].bench.host.link.moment.instant
+    cluster[1].bench.host.link.moment.instant = instant + .millis(60)
+    cluster[1].bench.host.link.moment.wallNanos += 60_000_000
+    cluster[1].bench.host.disk.isHeld = true
+    #expect(cluster.ask(1, link, "GET k") == "")
+    #expect(cluster[1].bench.host.node.database!.pointee.count == 0)
+    #expect(cluster[1].bench.host.node.database!.pointee.log.appended > before)
+    cluster[1].bench.host.disk.isHeld = false
+    cluster.run()
+    #expect(cluster.take(1, link) == "$-1")
+  }
 }
