@@ -1,3 +1,5 @@
+import Base
+
 /// One step of a transaction.
 public enum TransactionStep: Hashable, Sendable {
   /// Inserts or replaces.
@@ -17,6 +19,13 @@ public enum TransactionStep: Hashable, Sendable {
   /// Aborts the transaction unless the key has this value.
   case checkValue(key: [UInt8], value: [UInt8])
 
+  /// What repeating these steps together does: only reads need no operation id. A check is none, as
+  /// it may abort the whole.
+  package static func effect(of steps: [TransactionStep]) -> Command.Effect {
+    let areReads = steps.allSatisfy { if case .get = $0 { true } else { false } }
+    return areReads ? .read : .change
+  }
+
   /// The command that does it.
   var command: Command {
     switch self {
@@ -35,18 +44,20 @@ public enum TransactionStep: Hashable, Sendable {
 extension Client {
   /// Does all steps at one instant or none, and returns a result for each, in order.
   ///
-  /// The whole has one operation id. When a check fails or a step cannot be done, an error with
+  /// The whole has one operation id, unless all steps are reads. When a check fails or a step cannot be done, an error with
   /// the reason `.aborted` is thrown and nothing has changed. At most 100,000 steps; over UDP all
   /// within one message of 1 MiB.
   public mutating func transact(_ steps: [TransactionStep]) throws(ClientError) -> [Reply] {
     let commands = [Command("MULTI")] + steps.map(\.command) + [Command("EXEC")]
-    let replies = try send(commands, .change)
+    let effect = TransactionStep.effect(of: steps)
+    let replies = try send(commands, effect)
+    let id = effect == .change ? lastID : nil
     let last = replies[replies.count - 1]
     if case .error(let error) = last {
-      throw aborted(error, because: replies.dropLast().lazy.compactMap(\.error).first)
+      throw aborted(error, id, because: replies.dropLast().lazy.compactMap(\.error).first)
     }
     guard last != .null else {
-      throw ClientError(.aborted, .notApplied, "a watched key changed", id: lastID)
+      throw ClientError(.aborted, .notApplied, "a watched key changed", id: id)
     }
     let results = try require(last.elements)
     guard results.count == steps.count else { return try require(nil) }
@@ -54,8 +65,10 @@ extension Client {
   }
 
   /// The error of a transaction; what a step was refused for says more than the refusal of all.
-  private func aborted(_ error: ServerError, because first: ServerError?) -> ClientError {
-    var result = ClientError(error, id: lastID)
+  private func aborted(
+    _ error: ServerError, _ id: OperationID?, because first: ServerError?
+  ) -> ClientError {
+    var result = ClientError(error, id: id)
     if result.reason == .aborted, let first {
       let cause = ClientError(first)
       if cause.reason == .refused { result.reason = .refused }

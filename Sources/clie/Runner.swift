@@ -137,9 +137,10 @@ extension ClientError {
 
 extension Order {
   /// True when it is sent under an operation id.
-  fileprivate var isChange: Bool {
+  var isChange: Bool {
     switch self {
-    case .update, .delete, .put, .increment, .expire, .transact: true
+    case .update, .delete, .put, .increment, .expire: true
+    case .transact(let steps): TransactionStep.effect(of: steps) == .change
     case .execute(let command): command.effect == .change
     case .get, .ping, .list, .outcome, .status, .members, .remove, .trace: false
     }

@@ -54,6 +54,16 @@ import Testing
     #expect(result(.raw, .reply(.bytes([97])), of: order) == "a")
   }
 
+  @Test func `A transaction that only reads has no id, one that checks has`() {
+    let get = TransactionStep.get(key: key)
+    #expect(TransactionStep.effect(of: [get, get]) == .read)
+    #expect(!Order.transact([get, get]).isChange)
+    for step in [TransactionStep.checkAbsent(key: key), .delete(key: key)] {
+      #expect(TransactionStep.effect(of: [get, step, get]) == .change)
+      #expect(Order.transact([get, step, get]).isChange)
+    }
+  }
+
   @Test func `A transaction has a line for each step`() {
     let steps: [TransactionStep] = [
       .put(key: key, value: []), .update(key: key, value: []), .delete(key: key),

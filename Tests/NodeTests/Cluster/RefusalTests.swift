@@ -69,4 +69,20 @@ import Testing
     cluster.run()
     #expect(cluster.take(1, link) == "$-1")
   }
+
+  @Test func `A transaction that only reads is answered while a member is away`() {
+    let cluster = ClusterBench()
+    let link = cluster.connect(1)
+    #expect(cluster.ask(1, link, "SET k v") == "+OK")
+    cluster.settle()
+    var peers = Peers(peerOptions(1, of: 3))
+    peers.start(at: cluster[1].bench.host.link.moment)
+    cluster[1].bench.host.node.peers = consume peers
+    cluster.advance(millis: 2_100)
+    #expect(cluster.ask(1, link, "SET k w").hasPrefix("-UNAVAILABLE member 2"))
+    let reads = ["MULTI", "GET k", "GET other", "EXEC"].map { cluster.ask(1, link, $0) }
+    #expect(reads == ["+OK", "+QUEUED", "+QUEUED", "*2;$1;v;$-1"])
+    let once = ["MULTI", "GET k", "ONCE \(cluster.id) EXEC"].map { cluster.ask(1, link, $0) }
+    #expect(once[2].hasPrefix("-UNAVAILABLE member 2") && once[2].hasSuffix("(unknown)"))
+  }
 }
