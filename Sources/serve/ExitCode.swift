@@ -40,7 +40,8 @@ extension Failure {
       self.init(
         .damaged,
         "\(error) (in \(directory)). Nothing was changed. \"serve check \(directory)\" lists the "
-          + "places, \"serve dump \(directory)\" prints what can be read; restore a backup")
+          + "places, \"serve dump \(directory)\" prints what can be read; restore a "
+          + "backup or, of a cluster's member: remove it and let it join anew")
     case .newerFormat: self.init(.newerFormat, "\(error) (in \(directory))")
     case .inUse: self.init(.directoryInUse, "\(directory): \(error)")
     case .fault(let fault): self.init(.disk, describe(fault, in: directory))

@@ -74,7 +74,7 @@ def test_a_start_on_a_damaged_log_exits_65_and_says_where(launch, data):
     assert server.wait() == 65
     assert segment.name in server.log
     assert "offset" in server.log and "log sequence number" in server.log
-    assert "serve check" in server.log
+    assert "serve check" in server.log and "let it join anew" in server.log
     assert snapshot(data) == before
 
 
