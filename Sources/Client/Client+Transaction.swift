@@ -44,9 +44,9 @@ public enum TransactionStep: Hashable, Sendable {
 extension Client {
   /// Does all steps at one instant or none, and returns a result for each, in order.
   ///
-  /// The whole has one operation id, unless all steps are reads. When a check fails or a step cannot be done, an error with
-  /// the reason `.aborted` is thrown and nothing has changed. At most 100,000 steps; over UDP all
-  /// within one message of 1 MiB.
+  /// The whole has one operation id, unless all steps are reads. When a check fails or a step
+  /// cannot be done, an error with the reason `.aborted` is thrown and nothing has changed. At most
+  /// 100,000 steps; over UDP all within one message of 1 MiB.
   public mutating func transact(_ steps: [TransactionStep]) throws(ClientError) -> [Reply] {
     let commands = [Command("MULTI")] + steps.map(\.command) + [Command("EXEC")]
     let effect = TransactionStep.effect(of: steps)

@@ -78,7 +78,8 @@ extension Node {
     guard let work = work(of: round, stamp, cluster) else {
       guard let id = round.id else {
         let most = cluster.pointee.messageByteCountMax - Cluster.messageOverheadByteCount
-        let text = "ERR transaction exceeds its bound of \(most) bytes between members (not-applied)"
+        let bound = "its bound of \(most) bytes between members"
+        let text = "ERR transaction exceeds \(bound) (not-applied)"
         return refuseOrPart(round, text, cluster)
       }
       return cluster.pointee.negotiator.abandon(

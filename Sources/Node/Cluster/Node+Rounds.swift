@@ -293,8 +293,8 @@ extension Node {
     }
   }
 
-  /// Who has gone away since a transaction began: those that cannot be reached now. Of several, some
-  /// may have prepared.
+  /// Who has gone away since a transaction began: those that cannot be reached now. Of several,
+  /// some may have prepared.
   var departure: String {
     let others =
       switch peers {

@@ -41,7 +41,8 @@ import Testing
     var peers = Peers(peerOptions(1, of: 3))
     peers.start(at: cluster[1].bench.host.link.moment)
     for other in peers.others.indices {
-      peers.others[other].isReachable = reachable.contains(Int(peers.others[other].member.id.number))
+      let number = Int(peers.others[other].member.id.number)
+      peers.others[other].isReachable = reachable.contains(number)
     }
     cluster[1].bench.host.node.peers = consume peers
     cluster[1].bench.host.node.memberUnreachable(MemberID(3))
