@@ -31,8 +31,9 @@ public struct LogWriter: ~Copyable {
   /// The checksum of the record `taken`.
   private var takenChecksum: UInt32
   private let seed: UInt32
-  /// The identity of the directory: a word from the kernel, drawn when it was made.
-  public let identity: UInt64
+  /// A name of the directory, for ever, that may be told to anybody: it says nothing of the
+  /// identity that it is made from, which keeps the bytes of clients from passing for records.
+  public let directoryName: UInt64
 
   /// Goes on after record `after`, whose checksum is `chain` (0 before record 1), in the log of the
   /// directory `identity`.
@@ -45,7 +46,10 @@ public struct LogWriter: ~Copyable {
     checksum = chain
     takenChecksum = chain
     seed = LogFormat.seed(identity: identity)
-    self.identity = identity
+    var label = "name of the directory"
+    directoryName = label.withUTF8 {
+      SipHash.hash24(UnsafeRawBufferPointer($0), key: SipKey(k0: identity, k1: ~identity))
+    }
   }
 
   // MARK: Records

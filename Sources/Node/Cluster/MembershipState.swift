@@ -47,8 +47,8 @@ final class MembershipState {
   /// This process has yet to join.
   var isJoining: Bool { isOutside && !wasMember }
 
-  /// The last epoch in which this one was a member, when it was told that it is none any more: its
-  /// id may be another one's by now, which says a later one.
+  /// The last epoch in which this one was a member, when it is none any more: its id may be another
+  /// one's by now, which says a later one.
   var lastEpoch: Epoch?
 
   /// The epoch that the others are told: none before this one is a member, and a former one after
@@ -107,6 +107,7 @@ final class MembershipState {
   func settled(_ id: TransactionID, committed note: MembershipNote?) {
     guard let change = pending, change.id == id else { return }
     if let note {
+      if case .remove(ownID) = change.proposed.change { lastEpoch = present.epoch }
       present = note.membership
       takesMembers = true
     }

@@ -52,12 +52,15 @@ extension Node {
       MembershipNote.key.withUnsafeBytes { _ = database.pointee.note($0, bytes.bytes) }
       database.pointee.log.hurry()
     }
+    let listed = note.membership.members
+    let known = (directories?.directories ?? [:]).filter { listed.contains($0.key) }
     peers = Peers(
-      options, as: note.ownID, of: note.membership, directory: database.pointee.log.identity,
-      directories: directories?.directories ?? [:])
+      options, as: note.ownID, of: note.membership, directory: database.pointee.log.directoryName,
+      directories: known)
     joinCluster(note, seed: Self.negotiatorSeed(of: options.nonceKey))
     if let change { cluster?.pointee.state.recover(change) }
     endUnfinishedJoin(database)
+    if known != directories?.directories { noteDirectories() }
     return nil
   }
 
@@ -179,6 +182,7 @@ extension Node {
       membership.remove(id)
       noteList(membership, state, database)
       cluster.pointee.confirmed.remove(id)
+      forgetDirectory(of: id)
       let doubts = cluster.pointee.negotiator.inDoubt.map(\.id)
       lines.append(
         (
@@ -303,6 +307,12 @@ extension Node {
     }
   }
 
+  /// Who was removed is no member with any directory: recorded before its id can be given again.
+  private mutating func forgetDirectory(of id: MemberID) {
+    peers?.forget(id)
+    noteDirectories()
+  }
+
   /// Counts those as confirmed that have said our epoch in this run.
   mutating func noteConfirmations(_ cluster: ClusterPointer) {
     let same = membersInEpoch(cluster.pointee.negotiator.epoch)
@@ -345,6 +355,7 @@ extension Node {
         lines.append((.info, "member \(newcomer.id) (\(newcomer.text)) has joined: \(membership)"))
       case .remove(let id):
         cluster.pointee.confirmed.remove(id)
+        forgetDirectory(of: id)
         lines.append((.info, "member \(id) has been removed: \(membership)"))
       }
       noteConfirmations(cluster)

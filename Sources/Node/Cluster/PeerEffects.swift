@@ -66,7 +66,7 @@ public struct PeerGreeting: Hashable, Sendable {
   public var epoch: Epoch
   /// Its hybrid time then.
   public var stamp: Stamp
-  /// The identity of its data directory; 0: it said none.
+  /// The name of its data directory; 0: it said none.
   public var directory: UInt64 = 0
 }
 

@@ -28,7 +28,7 @@ import TPC
 /// 72  with bits 1 or 2: u8 length, then the    28 u64 epoch
 ///      address where it is or will be         refusal (7): session 0 or that of the link
 ///      reached                                 12 u8 reason
-///     with bit 4: u64 identity of the data    copy (9)
+///     with bit 4: u64 name of the data        copy (9)
 ///      directory                               12 a `CopyMessage`
 ///     (later versions may add bytes,
 ///      256 in all at most)
@@ -149,7 +149,7 @@ struct PeerHello: Hashable {
   var guestAddress: String?
   /// Of a guest: it has voted for the change that makes it a member, and must hear what came of it.
   var hasVoted = false
-  /// The identity of the sender's data directory; 0: it is not told.
+  /// The name of the sender's data directory; 0: it is not told.
   var directory: UInt64 = 0
 
   /// The longest such address: with it a hello is within its bounds.

@@ -118,7 +118,7 @@ struct PeerMember {
   /// Why one of us does not want to talk to the other; nil since the last session.
   var refusal: PeerRefusal?
   /// Refusals logged since the last session, a bit each.
-  var loggedRefusals: UInt32 = 0
+  var loggedRefusals: UInt64 = 0
 
   init(_ member: Member, at now: Instant) {
     self.member = member
@@ -128,7 +128,7 @@ struct PeerMember {
   /// Notes a refusal; true when it is to be logged.
   mutating func note(_ refusal: PeerRefusal, isOurs: Bool) -> Bool {
     self.refusal = refusal
-    let bit: UInt32 = 1 << (UInt32(refusal.rawValue) + (isOurs ? 16 : 0))
+    let bit: UInt64 = 1 << (UInt64(refusal.rawValue) + (isOurs ? 32 : 0))
     defer { loggedRefusals |= bit }
     return loggedRefusals & bit == 0
   }

@@ -23,6 +23,14 @@ extension Peers {
       && now - others[other].lastHeard < options.timings.twinSilence
   }
 
+  /// Why who calls is not taken for the member that it says to be; nil: it is, or is to be told
+  /// that it is none.
+  func impostor(_ hello: PeerHello, at now: Instant) -> PeerRefusal? {
+    guard let other = index(of: hello.sender), !isOutdated(hello) else { return nil }
+    if isStrange(hello, other) { return .otherDirectory }
+    return isTwin(hello, other, at: now) ? .alreadyHere : nil
+  }
+
   /// Remembers the directory of a member that was met for the first time.
   mutating func meet(_ other: Int, into effects: inout PeerEffects) {
     let id = others[other].member.id
@@ -34,11 +42,18 @@ extension Peers {
     effects.list.append(.met)
   }
 
+  /// Forgets the directory of who is a member no more.
+  mutating func forget(_ id: MemberID) { directories[id] = nil }
+
+  /// The same, to be kept.
+  mutating func forget(_ id: MemberID, into effects: inout PeerEffects) {
+    if directories.removeValue(forKey: id) != nil { effects.list.append(.met) }
+  }
+
   /// Forgets those of who is no member, and meets those who are by now.
   mutating func meetMembers(into effects: inout PeerEffects) {
     for id in directories.keys where !others.contains(where: { $0.isMember(id) }) {
-      directories[id] = nil
-      effects.list.append(.met)
+      forget(id, into: &effects)
     }
     for other in others.indices { meet(other, into: &effects) }
   }
@@ -50,7 +65,7 @@ extension PeerMember {
 
 /// The directories of the other members, kept in the ledger of each under the key 6.
 ///
-/// Encoded, integers little-endian: for each member, by rising id, u16 id, u64 identity of its
+/// Encoded, integers little-endian: for each member, by rising id, u16 id, u64 name of its
 /// directory.
 struct DirectoriesNote {
   var directories: [MemberID: UInt64]

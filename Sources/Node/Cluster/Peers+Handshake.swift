@@ -132,6 +132,10 @@ extension Peers {
     if let address = sessions[index].joinerAddress {
       return admit(index, address, at: now, into: &effects)
     }
+    // Another one may have been met since the hello.
+    if let hello = sessions[index].greeting, let reason = impostor(hello, at: now.instant) {
+      return refuse(index, reason, at: now, into: &effects)
+    }
     sayWelcome(index, into: &effects)
     guard let hello = sessions[index].greeting, isOutdated(hello) else {
       return open(index, at: now, into: &effects)
@@ -272,9 +276,7 @@ extension Peers {
     guard let other = index(of: hello.sender), others[other].role != .leaving,
       !isOutdated(hello)
     else { return nil }
-    if isStrange(hello, other) { return .otherDirectory }
-    if isTwin(hello, other, at: now) { return .alreadyHere }
-    return hello.sender > ownID ? .wrongDirection : nil
+    return impostor(hello, at: now) ?? (hello.sender > ownID ? .wrongDirection : nil)
   }
 
   /// Whether the id of who sent a hello is another one's by now, whose link it must not get: a

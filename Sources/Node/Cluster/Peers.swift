@@ -26,7 +26,7 @@ public struct Peers: ~Copyable {
   /// What was counted.
   public internal(set) var counters = PeerCounters()
 
-  /// The identity of the own data directory, told in hellos; 0: none.
+  /// The name of the own data directory, told in hellos; 0: none.
   let directory: UInt64
   /// Those of other members, as they were first met.
   public internal(set) var directories: [MemberID: UInt64]
@@ -57,7 +57,7 @@ public struct Peers: ~Copyable {
 
   /// The peers of the member that the options name, or of one whose directory says more; with an
   /// address, of a guest that is reached there, and calls only its donor until it has voted.
-  /// `directory` is the identity of the own data directory, `directories` what was kept of the
+  /// `directory` is the name of the own data directory, `directories` what was kept of the
   /// others'. Nothing happens before `start`.
   public init(
     _ options: ClusterOptions, as ownID: MemberID? = nil, of membership: Membership? = nil,
@@ -113,11 +113,11 @@ public struct Peers: ~Copyable {
         entry = others[known]
       } else {
         entry = newcomer(member, at: now)
-        directories[member.id] = nil
+        forget(member.id, into: &effects)
         endSessions(with: member.id, at: now, into: &effects)
       }
       if entry.member.address != member.address { entry.member = member }
-      if entry.role == .guest { directories[member.id] = nil }
+      if entry.role == .guest { forget(member.id, into: &effects) }
       entry.role = isGuest ? .guest : .member
       if entry.role == .member || losesGuest { entry.isGuest = false }
       fresh.append(entry)

@@ -44,6 +44,10 @@ import Testing
       #expect(world.nodes[index].peers.directories[MemberID(id)] == 1_000 + UInt64(id))
     }
     #expect(world.nodes[lost].log.contains { $0.contains("refused this one: its data directory") })
+    // Once is enough.
+    let other = lost == 0 ? 1 : 0
+    let refusals = world.nodes[other].log.filter { $0.contains("its data directory is not the one") }
+    #expect(refusals.count == 1)
     // With the old one it is the member again.
     world.kill(lost)
     world.restart(lost, peerOptions(id, of: 3, run: 3), directory: 1_000 + UInt64(id))
@@ -86,6 +90,17 @@ import Testing
     #expect(world.nodes[0].peers.directories == [MemberID(2): 1_002, MemberID(3): 77])
     #expect(world.nodes[1].peers.directories == [MemberID(1): 1_001, MemberID(3): 77])
     #expect(world.isWhole)
+  }
+
+  @Test func `Who was removed by agreement says the epoch in which it was a member`() {
+    let cluster = ClusterBench()
+    let reply = cluster.ask(1, cluster.connect(1), "MEMBERS REMOVE 3")
+    #expect(reply.contains("member 3 is removed: epoch 2"))
+    cluster.settle()
+    let state = cluster[3].bench.host.node.cluster!.pointee.state
+    #expect(state.isRemoved)
+    // Its id may be given again by the next change.
+    #expect(state.saidEpoch == Epoch(1))
   }
 
   @Test func `A second process of a member is refused while the first one talks`() {

@@ -43,7 +43,7 @@ extension Node {
     peers = Peers(
       options, as: unfinished.ownID, of: unfinished.membership,
       at: change.proposed.change.guest?.text ?? options.joining?.address,
-      directory: database.pointee.log.identity)
+      directory: database.pointee.log.directoryName)
     joinCluster(unfinished, seed: Self.negotiatorSeed(of: options.nonceKey))
     cluster?.pointee.state.recover(change)
     return (nil, ())
@@ -98,7 +98,7 @@ extension Node {
     peers = Peers(
       options.contact(joining.contactCount), as: welcome.id,
       of: Membership(clusterID: welcome.clusterID, list: list), at: target.address,
-      onlyCalled: welcome.donor, directory: database?.pointee.log.identity ?? 0)
+      onlyCalled: welcome.donor, directory: database?.pointee.log.directoryName ?? 0)
     peers?.start(at: now)
   }
 
