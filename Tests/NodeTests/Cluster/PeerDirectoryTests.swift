@@ -46,7 +46,9 @@ import Testing
     #expect(world.nodes[lost].log.contains { $0.contains("refused this one: its data directory") })
     // Once is enough.
     let other = lost == 0 ? 1 : 0
-    let refusals = world.nodes[other].log.filter { $0.contains("its data directory is not the one") }
+    let refusals = world.nodes[other].log.filter {
+      $0.contains("its data directory is not the one")
+    }
     #expect(refusals.count == 1)
     // With the old one it is the member again.
     world.kill(lost)
