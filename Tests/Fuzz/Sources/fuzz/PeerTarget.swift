@@ -52,7 +52,8 @@ private struct PeerFuzz: ~Copyable {
     peers = Peers(
       ClusterOptions(
         ownID: MemberID(2), members: members, clusterID: 77, nonceKey: SipKey(k0: 1, k1: 2),
-        authenticator: hasSecret ? FuzzAuthenticator() : nil))
+        authenticator: hasSecret ? FuzzAuthenticator() : nil),
+      directory: 2, directories: [MemberID(1): 1])
     peers.start(at: now)
   }
 
@@ -136,7 +137,7 @@ private struct PeerFuzz: ~Copyable {
       case .close(let link, _):
         for index in links.indices where links[index] == link { links[index] = .none }
       case .reachable: expect(!hasSecret, "a stranger got in without the secret")
-      case .trust, .unreachable, .guest, .knock, .epoch, .outdated, .disowned, .resolve,
+      case .trust, .unreachable, .guest, .knock, .epoch, .outdated, .disowned, .resolve, .met,
         .resolveDonor:
         break
       }
