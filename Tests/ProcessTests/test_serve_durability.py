@@ -94,6 +94,18 @@ def small_disk(folder):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+def wait_until_healed(client):
+    """Waits until the disk takes writes again: `healed` is one."""
+
+    def heals():
+        try:
+            return client("SET", "healed", "yes") == "OK"
+        except ServerError:
+            return False
+
+    wait_until(heals, 30)
+
+
 def test_a_full_disk_refuses_growth_keeps_reads_and_deletes_and_heals(serve, small_disk):
     server = serve("--data", small_disk / "data")
     filler = small_disk / "filler"
@@ -115,14 +127,7 @@ def test_a_full_disk_refuses_growth_keeps_reads_and_deletes_and_heals(serve, sma
         assert client("DEL", "k") == 1
         assert client("GET", "k") is None
         filler.unlink()
-
-        def heals():
-            try:
-                return client("SET", "healed", "yes") == "OK"
-            except ServerError:
-                return False
-
-        wait_until(heals, 30)
+        wait_until_healed(client)
         assert client("DBSIZE") == acknowledged + 1
     assert server.stop() == 0
     with serve("--data", small_disk / "data").connect() as client:
@@ -141,14 +146,7 @@ def test_a_disk_full_of_data_heals_when_all_of_it_is_deleted(serve, small_disk):
                 count += 1
         for number in range(count):
             assert client("DEL", f"n{number}") == 1
-
-        def heals():
-            try:
-                return client("SET", "healed", "yes") == "OK"
-            except ServerError:
-                return False
-
-        wait_until(heals, 30)
+        wait_until_healed(client)
     assert server.stop() == 0
     with serve("--data", small_disk / "data").connect() as client:
         assert client("DBSIZE") == 1
