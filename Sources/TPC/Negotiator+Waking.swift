@@ -6,18 +6,14 @@ extension Negotiator {
   public mutating func wake<R: Resource & ~Copyable>(
     at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) {
+    dropIdleTimers()
     while let timer = timers.first, timer.at <= now {
       _ = timers.pop()
       let slot = Int(timer.slot)
-      guard entries[slot].isUsed, entries[slot].generation == timer.generation else { continue }
       if entries[slot].timerAt == timer.at { entries[slot].timerAt = .never }
-      let due = entries[slot].wakeAt
-      if due > now {
-        schedule(slot, at: due)
-      } else {
-        entries[slot].wakeAt = .never
-        wake(slot, at: now, &resource, &effects)
-      }
+      entries[slot].wakeAt = .never
+      wake(slot, at: now, &resource, &effects)
+      dropIdleTimers()
     }
     if forgetAt <= now { useMarks(at: now, &resource, &effects) }
     settle(at: now, &resource, &effects)
@@ -142,6 +138,20 @@ extension Negotiator {
     guard at < entries[slot].timerAt else { return }
     entries[slot].timerAt = at
     timers.push(Timer(at: at, slot: Int32(slot), generation: entries[slot].generation))
+  }
+
+  /// Drops the timers at the front of the heap for which nothing is due any more, so that nobody
+  /// wakes up for a transaction that is over.
+  mutating func dropIdleTimers() {
+    while let timer = timers.first {
+      let slot = Int(timer.slot)
+      let isKnown = entries[slot].isUsed && entries[slot].generation == timer.generation
+      if isKnown, entries[slot].wakeAt <= timer.at { return }
+      _ = timers.pop()
+      guard isKnown, entries[slot].timerAt == timer.at else { continue }
+      entries[slot].timerAt = .never
+      schedule(slot, at: entries[slot].wakeAt)
+    }
   }
 
   /// The next pause: doubles each time.

@@ -235,6 +235,7 @@ public struct Negotiator: ~Copyable {
     let holds = !hurried && mayHold(at: now)
     counters.messagesSent += UInt64(outbox.flush(header, holding: holds, &effects))
     if outbox.isEmpty { heldUntil = .never }
+    dropIdleTimers()
     if let last = awaited.last, awaitedHead < awaited.count, last.ticket > lastTicket {
       lastTicket = last.ticket
       effects.list.append(.notify(lastTicket))

@@ -121,6 +121,28 @@ import Testing
     #expect(!isLocked(2) && world.violations.isEmpty)
   }
 
+  /// Timers to send again and to ask stay behind: each would wake its member for nothing.
+  @Test func `Nobody is woken for a transaction that is over`() {
+    let world = World(nodeCount: 3) { $0.forgetPause = .seconds(100) }
+    for key in 0..<20 {
+      var request = WorldNode.Request()
+      request.writes = [UInt8(key)]
+      world.begin(request, at: world.node(1))
+      #expect(world.node(1).negotiator.deadline <= world.node(1).now + .millis(250))
+      for _ in 0..<5 {
+        let messages = world.network
+        world.network = []
+        for message in messages { world.deliver(message) }
+        for node in world.nodes { world.force(node) }
+      }
+    }
+    #expect(world.network.isEmpty && world.violations.isEmpty)
+    for node in world.nodes {
+      #expect(node.negotiator.inDoubt.isEmpty)
+      #expect(node.negotiator.deadline >= node.now + .seconds(100))
+    }
+  }
+
   // MARK: Resource
 
   @Test func `Rule 8: what a resource refuses at home is refused without a message`() {
