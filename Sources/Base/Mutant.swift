@@ -31,6 +31,8 @@
 
     /// Reads at the coordinator do not wait for its own prepared transactions.
     case readAtCoordinator = "read-not-waiting-at-the-coordinator"
+    /// A read of one key goes by whom the one before it waited for.
+    case awaitedIsKept = "read-passes-who-was-prepared-before-it"
     /// A round is answered when it is begun.
     case replyBeforeDecision = "reply-before-decision"
     /// The ids of a round's commands are neither locked nor compared.

@@ -57,6 +57,7 @@ extension Node {
         break
       }
       at += byteCount
+      if at < bytes.count || run.commandCount > 0 { cluster?.pointee.unit.isOneCommand = false }
       if parser.arguments.count > 0 { executeDatagram(&run, head.endpoint) }
       if let cluster, cluster.pointee.unit.isDeferred { break }
     }

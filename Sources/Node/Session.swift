@@ -1,6 +1,7 @@
 import Base
 import NetKit
 import Store
+import TPC
 
 /// What one connected client has said and is owed.
 struct Session {
@@ -47,6 +48,9 @@ struct Session {
   var round: UInt64 = 0
   /// Its next command waits for a key since then.
   var blockedSince: Instant?
+  /// Its next command reads one key and waits for this transaction, which held it when the command
+  /// was tried first.
+  var awaited: TransactionID?
   /// So many of its next commands go each in a round of its own.
   var aloneCount = 0
 

@@ -129,6 +129,10 @@ struct UnitAtHand {
   var isDeferred = false
   /// It waits since then; nil when it comes for the first time.
   var blockedSince: Instant?
+  /// As `Session.awaited`, of a request.
+  var awaited: TransactionID?
+  /// It is a single command.
+  var isOneCommand = true
 }
 
 /// Counts of the cluster's part since the start.

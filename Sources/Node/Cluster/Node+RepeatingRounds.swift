@@ -35,6 +35,7 @@ extension Node {
       guard let session = sessions[unit.link] else { continue }
       session.pointee.tail.prepend(round.bytes(of: unit))
       session.pointee.progress = .none
+      session.pointee.awaited = nil
       if unit.queue != nil { session.pointee.queue = unit.queue }
       if !unit.watches.isEmpty { session.pointee.watches = unit.watches }
       if alone { session.pointee.aloneCount += 1 }
@@ -131,7 +132,8 @@ extension Node {
     _ unit: RoundUnit, _ bytes: UnsafeRawBufferPointer, _ cluster: ClusterPointer
   ) -> Bool {
     if let head = unit.request {
-      return runRequest(bytes, on: unit.link, head, since: nil, cluster)
+      var awaited: TransactionID?
+      return runRequest(bytes, on: unit.link, head, since: nil, awaiting: &awaited, cluster)
     }
     // Its client has gone: nobody waits for it.
     guard let session = sessions[unit.link] else { return true }

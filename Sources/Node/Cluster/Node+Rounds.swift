@@ -216,8 +216,11 @@ extension Node {
         of: id, .write, for: cluster.pointee.open?.id)
     }
     if let holder {
-      block(on: holder, session, cluster)
-      return nil
+      let readsOne = !joins && !isDue && cluster.pointee.unit.isOneCommand && readsOneKey(spec)
+      if !readsOne || !isPassed(holder, session, cluster) {
+        block(on: holder, session, cluster)
+        return nil
+      }
     }
     if endsRound {
       var expired: UInt64 = 0
@@ -227,6 +230,30 @@ extension Node {
       counters.expired += expired
     }
     return touchesRound
+  }
+
+  /// True for a command that reads one key and nothing else.
+  private func readsOneKey(_ spec: UnsafePointer<CommandSpec>) -> Bool {
+    spec.pointee.flags.contains(.readOnly) && spec.pointee.firstKey > 0
+      && (spec.pointee.lastKey == spec.pointee.firstKey || parser.arguments.count == 2)
+  }
+
+  /// Whether a read of one key need not wait for who holds it now: it waits for the transaction that
+  /// held the key when it was tried first, which has let go of it. The holder was prepared here
+  /// since then, so it was not committed before the read came, which may be ordered before it. Reads
+  /// of several keys wait on: what they see of the others may come after such a transaction.
+  private func isPassed(
+    _ holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) -> Bool {
+    let isRequest = cluster.pointee.unit.request != nil
+    let awaited = isRequest ? cluster.pointee.unit.awaited : session.pointee.awaited
+    if let awaited { return awaited != holder }
+    if isRequest {
+      cluster.pointee.unit.awaited = holder
+    } else {
+      session.pointee.awaited = holder
+    }
+    return false
   }
 
   /// Puts the unit at hand off until a key is released, or gives it up when it has waited long.

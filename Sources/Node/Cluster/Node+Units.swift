@@ -24,6 +24,11 @@ extension Node {
       return true
     }
     session.pointee.blockedSince = nil
+    #if MUTANTS
+      if Mutant.active != .awaitedIsKept { session.pointee.awaited = nil }
+    #else
+      session.pointee.awaited = nil
+    #endif
     let isAlone = session.pointee.aloneCount > 0
     if isAlone { session.pointee.aloneCount -= 1 }
     guard let open = cluster.pointee.open,
@@ -42,7 +47,10 @@ extension Node {
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead,
     _ cluster: ClusterPointer
   ) {
-    guard !runRequest(bytes, on: link, head, since: nil, cluster) else { return }
+    var awaited: TransactionID?
+    guard !runRequest(bytes, on: link, head, since: nil, awaiting: &awaited, cluster) else {
+      return
+    }
     guard cluster.pointee.blockedRequests.count < Cluster.blockedRequestCountMax,
       cluster.pointee.blockedByteCount + bytes.count <= Cluster.blockedByteCountMax
     else {
@@ -53,16 +61,21 @@ extension Node {
     cluster.pointee.noteBlocked(since: now.instant)
     cluster.pointee.blockedRequests.append(
       BlockedRequest(
-        link: link, head: head, bytes: [UInt8](bytes), since: now.instant, isAlone: false))
+        link: link, head: head, bytes: [UInt8](bytes), since: now.instant, isAlone: false,
+        awaited: awaited))
   }
 
   /// Runs a request from its beginning. False, and nothing is done, when it has to wait for a key.
   mutating func runRequest(
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead, since: Instant?,
-    _ cluster: ClusterPointer
+    awaiting awaited: inout TransactionID?, _ cluster: ClusterPointer
   ) -> Bool {
-    cluster.pointee.unit = UnitAtHand(bytes: bytes, request: head, blockedSince: since)
-    defer { cluster.pointee.unit = UnitAtHand() }
+    cluster.pointee.unit = UnitAtHand(
+      bytes: bytes, request: head, blockedSince: since, awaited: awaited)
+    defer {
+      awaited = cluster.pointee.unit.awaited
+      cluster.pointee.unit = UnitAtHand()
+    }
     let start = output.count
     let before = cluster.pointee.open
     let point = before == nil ? nil : database?.pointee.savepoint()
@@ -194,11 +207,14 @@ extension Node {
     let requests = cluster.pointee.blockedRequests
     cluster.pointee.blockedRequests.removeAll(keepingCapacity: true)
     cluster.pointee.blockedByteCount = 0
-    for request in requests {
+    for var request in requests {
       if request.isAlone { closeRound() }
       let start = output.count
-      let isDone = request.bytes.withUnsafeBytes {
-        runRequest($0, on: request.link, request.head, since: request.since, cluster)
+      let bytes = request.bytes
+      let isDone = bytes.withUnsafeBytes {
+        runRequest(
+          $0, on: request.link, request.head, since: request.since, awaiting: &request.awaited,
+          cluster)
       }
       if isDone {
         sendLate(to: request.link, from: start, outcome: requestOutcome, cluster)

@@ -124,4 +124,6 @@ struct BlockedRequest {
   var since: Instant
   /// It is to run in a round of its own.
   var isAlone: Bool
+  /// As `Session.awaited`.
+  var awaited: TransactionID?
 }
