@@ -153,6 +153,22 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    (1_001_000, "ERR transaction exceeds its bound of 1178624 bytes between members", true),
+    (900_000, "ERR transaction exceeds its bound of 1178624 bytes between members", false),
+    (1_001_000, "ERR value is not an integer or out of range", false),
+  ])
+  func `A transaction may be refused for its size if it is large`(
+    byteCount: Int, text: String, passes: Bool
+  ) {
+    let history = History(name: "g", keyCount: 2)
+    let half = Payload(Array(repeating: 120, count: byteCount / 2))
+    let commands = (0..<2).map { SimCommand(slot: $0, verb: .set(half, expiryMillis: nil)) }
+    Script.add(history, client: 0, 0, 1, commands, .failed(text))
+    let verdict = Linearizability().check(history)
+    if case .failed = verdict { #expect(!passes) } else { #expect(passes && verdict == .passed) }
+  }
+
   /// A death at 50 that keeps what had ended before 20, and a prefix of the rest.
   @Test(arguments: [
     ("a 0 1 set:x -> OK | a 30 31 set:y -> OK | b 60 61 get -> x", true),
