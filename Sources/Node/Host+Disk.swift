@@ -132,7 +132,17 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     sliceInFlight = next.checkpointBytes.count
     node.counters.groups &+= 1
     if next.force { node.counters.forces &+= 1 }
-    disk.start(next)
+    let mayWait = quiet.mayWait(
+      commandCount: node.counters.commands, voteCount: node.voteCount, at: now.instant)
+    if mayWait, node.cluster != nil, node.options.durability == .always, next.isSmall,
+      !isDraining, node.ready.isEmpty
+    {
+      // What the turn has to say leaves before.
+      link.flush(at: now)
+      hasDiskNews = disk.performNow(next)
+    } else {
+      disk.start(next)
+    }
   }
 
   /// Whether what is pending is to wait for the checkpoint under way, which is behind.
@@ -192,6 +202,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
   ) {
     group = consume returned
     lastReport = report
+    hasFinishedGroup = true
     node.noSpace = report.noSpace || report.groupBlockedByNoSpace
     if report.checkpointFinished || report.checkpointFailed { checkpointEnded(report, at: now) }
     policy.note(

@@ -62,6 +62,11 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
   var sliceInFlight = 0
   var lastForce = Instant.zero
   var lastHandOver = Instant.zero
+  var quiet = Quiet()
+  /// The disk has done the last group already, and wakes nobody for it.
+  var hasDiskNews = false
+  /// A group ended in this turn.
+  var hasFinishedGroup = false
   /// The oldest record that nobody hurries, and since when it waits.
   var lazyFrom = Mark.zero
   var lazySince = Instant.zero
@@ -128,6 +133,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
     let now = link.wait(until: deadline)
     if isFirst { node.startedAt = now }
     begin(at: now)
+    hasDiskNews = false
     takeDiskEvents(at: now)
     #if MUTANTS
       FailPoint.passDurable(node.durable)
@@ -143,6 +149,12 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
       if isMember { workOnCopy(at: now) }
     }
     if case .stopped(let reason) = stage { return .stopped(reason) }
+    if hasFinishedGroup {
+      hasFinishedGroup = false
+      quiet.ended(
+        after: now.instant - lastHandOver, commandCount: node.counters.commands,
+        voteCount: node.voteCount, at: now.instant)
+    }
     concludeClusterTurn(at: now)
     #if MUTANTS
       if FailPoint.isAtHandOver {
@@ -334,6 +346,7 @@ public struct Host<Link: Transport & ~Copyable, Medium: Disk & ~Copyable>: ~Copy
 
   /// When there is something to do; zero: at once.
   var deadline: Instant {
+    if hasDiskNews { return .zero }
     if !waitsForDisk, !node.ready.isEmpty || hasMoreEvents { return .zero }
     if checkpoint != nil, disk.isIdle { return .zero }
     if node.control.stopRequested, !isDraining { return .zero }

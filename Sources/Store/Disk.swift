@@ -38,6 +38,12 @@ public struct DiskGroup: ~Copyable, Sendable {
   public var checkpointBytes = ByteBuffer()
 
   public init() {}
+
+  /// At most 64 KiB of the log to be forced, and nothing of a checkpoint.
+  public var isSmall: Bool {
+    guard case .none = checkpoint else { return false }
+    return force && log.count <= 64 << 10
+  }
 }
 
 /// What the disk thread tells with each finished group.
@@ -97,7 +103,7 @@ public enum DiskEvent: ~Copyable {
   case failed(DiskFault)
 }
 
-/// The disk as the loop sees it: one request in flight, never waited for.
+/// The disk as the loop sees it: one request in flight, waited for only in `performNow`.
 ///
 /// The real one is a thread around `DiskWorker<PosixFileSystem>`; the simulated one runs the same
 /// `DiskWorker` over a simulated file system in virtual time.
@@ -110,6 +116,10 @@ public protocol Disk: ~Copyable {
   mutating func recover()
   /// Hands a group over. Only when `isIdle`.
   mutating func start(_ group: consuming DiskGroup)
+  /// As `start`, for a loop that has nobody to serve until the group is finished: the disk may do
+  /// it in the caller's thread, which saves two changes of thread. True: it is done, and what
+  /// `poll` answers next wakes nobody.
+  mutating func performNow(_ group: consuming DiskGroup) -> Bool
   /// False: `poll` has nothing now. Asked each turn: an answer that says so costs more, as an event
   /// may be large.
   var hasNews: Bool { get }
@@ -125,4 +135,9 @@ extension Disk where Self: ~Copyable {
   public var recoverySummary: RecoverySummary { RecoverySummary() }
   /// Maybe, for a disk that costs nothing to ask.
   public var hasNews: Bool { true }
+  /// Starts it, for a disk that has a time of its own.
+  public mutating func performNow(_ group: consuming DiskGroup) -> Bool {
+    start(group)
+    return false
+  }
 }

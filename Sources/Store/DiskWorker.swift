@@ -53,7 +53,7 @@ public struct RecoverySummary: Sendable {
 /// and ends the machine at any call. Use: `recover` once; then `perform` for each group, `idle`
 /// between groups until it returns false, `close` at the end. After any of them has thrown, nothing
 /// more may be called: what was not reported durable is decided by the next recovery. Called by one
-/// thread.
+/// thread at a time.
 public struct DiskWorker<FS: FileSystem & ~Copyable>: ~Copyable {
   /// The directory.
   public internal(set) var fileSystem: FS
@@ -167,6 +167,11 @@ public struct DiskWorker<FS: FileSystem & ~Copyable>: ~Copyable {
     let hasRoom = try prepareSlice(atLeast: 0)
     if !hasRoom || !spares.isEmpty { noSpace = !hasRoom }
     return hasRoom && spares.isEmpty
+  }
+
+  /// `idle` has something to do.
+  public var hasIdleWork: Bool {
+    !stale.isEmpty || spares.isEmpty && !(noSpace && checkpoint != nil)
   }
 
   /// True while there is no room for the next segment; what `DiskReport.noSpace` says.

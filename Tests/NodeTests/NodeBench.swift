@@ -64,6 +64,8 @@ struct ScriptDisk: Disk, ~Copyable {
   private var durable = Mark.zero
   var groupCount = 0
   var forceCount = 0
+  /// Groups that the loop has waited for.
+  var awaitedCount = 0
   /// How many records of its group stood before the last one handed over first.
   private(set) var groupOffset: UInt32 = 0
   private var logByteCount: UInt64 = 0
@@ -86,6 +88,11 @@ struct ScriptDisk: Disk, ~Copyable {
         littleEndian: group.log.bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
     }
     inFlight = consume group
+  }
+  mutating func performNow(_ group: consuming DiskGroup) -> Bool {
+    awaitedCount += 1
+    start(group)
+    return true
   }
   mutating func poll() -> DiskEvent? {
     if isRecovering {

@@ -238,10 +238,10 @@ extension Node {
       && (spec.pointee.lastKey == spec.pointee.firstKey || parser.arguments.count == 2)
   }
 
-  /// Whether a read of one key need not wait for who holds it now: it waits for the transaction that
-  /// held the key when it was tried first, which has let go of it. The holder was prepared here
-  /// since then, so it was not committed before the read came, which may be ordered before it. Reads
-  /// of several keys wait on: what they see of the others may come after such a transaction.
+  /// Whether a read of one key need not wait for who holds it now: it waits for the transaction
+  /// that held the key when it was tried first, which has let go of it. The holder was prepared
+  /// here since then, so it was not committed before the read came, which may be ordered before
+  /// it. Reads of several keys wait on: what they see of the others may come after it.
   private func isPassed(
     _ holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) -> Bool {

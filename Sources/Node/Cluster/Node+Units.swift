@@ -179,6 +179,12 @@ extension Node {
     }
   }
 
+  /// Votes for other members' transactions so far.
+  var voteCount: UInt64 {
+    guard let votes = cluster?.pointee.negotiator.counters else { return 0 }
+    return votes.yesVotes &+ votes.noVotes
+  }
+
   func storeResource(_ database: UnsafeMutablePointer<Database>) -> StoreResource {
     guard let cluster else { invariantFailed("only a member's database is a resource") }
     return StoreResource(

@@ -16,6 +16,9 @@ final class DiskMailbox: @unchecked Sendable {
   /// True: close the log in order; false: only end.
   private var stop: Bool?
 
+  /// The disk thread is to look for work ahead.
+  private var isNudged = false
+
   // To the loop.
   /// How much there is for it, at most.
   private var newsCount = 0
@@ -31,7 +34,7 @@ final class DiskMailbox: @unchecked Sendable {
   private let arrival = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let wake: @Sendable () -> Void
 
-  /// `wake` is called by the disk thread after it has put something in for the loop.
+  /// `wake` is called after something was put in for the loop, unless that looks by itself.
   init(wake: @escaping @Sendable () -> Void) {
     self.wake = wake
     pthread_mutex_init(mutex, nil)
@@ -57,6 +60,14 @@ final class DiskMailbox: @unchecked Sendable {
     request = consume group
     pthread_mutex_unlock(mutex)
     // Not before: the thread would wake only to wait for the mutex.
+    pthread_cond_signal(arrival)
+  }
+
+  /// Lets the disk thread look for what can be done ahead.
+  func nudge() {
+    pthread_mutex_lock(mutex)
+    isNudged = true
+    pthread_mutex_unlock(mutex)
     pthread_cond_signal(arrival)
   }
 
@@ -125,6 +136,10 @@ final class DiskMailbox: @unchecked Sendable {
     while true {
       if let group = request.take() { return .group(group) }
       if let clean = stop { return .stop(clean: clean) }
+      if isNudged {
+        isNudged = false
+        return .none
+      }
       if millisMax == 0 { return .none }
       guard var deadline else {
         pthread_cond_wait(arrival, mutex)
@@ -151,12 +166,12 @@ final class DiskMailbox: @unchecked Sendable {
     wake()
   }
 
-  func post(_ done: consuming FinishedGroup) {
+  func post(_ done: consuming FinishedGroup, wakes: Bool) {
     pthread_mutex_lock(mutex)
     finished = consume done
     newsCount += 1
     pthread_mutex_unlock(mutex)
-    wake()
+    if wakes { wake() }
   }
 
   private func post(_ body: () -> Void) {

@@ -3,17 +3,18 @@ import Glibc
 
 /// The real disk: a thread around a `DiskWorker`.
 ///
-/// Used by the loop's thread only; it never waits, except in `shutDown`.
+/// Used by the loop's thread only; it never waits, except in `performNow` and `shutDown`.
 public struct ThreadedDisk: Disk, ~Copyable {
   private let mailbox: DiskMailbox
   /// The worker before its thread is started by `recover`.
   private var worker: DiskWorker<PosixFileSystem>?
   private var thread: pthread_t?
+  private var runner: DiskThread?
   private var isRecovered = false
   private var isInFlight = false
 
-  /// `wake` is called by the disk thread when `poll` has something new; it may be called once too
-  /// often, and must not wait.
+  /// `wake` is called, mostly by the disk thread, when `poll` has something new; it may be called
+  /// once too often, and must not wait.
   public init(
     worker: consuming DiskWorker<PosixFileSystem>, wake: @escaping @Sendable () -> Void
   ) {
@@ -33,6 +34,7 @@ public struct ThreadedDisk: Disk, ~Copyable {
       invariantFailed("recovery is begun once")
     }
     let runner = DiskThread(worker: worker, mailbox: mailbox)
+    self.runner = runner
     var thread = pthread_t()
     let result = pthread_create(
       &thread, nil,
@@ -50,6 +52,18 @@ public struct ThreadedDisk: Disk, ~Copyable {
     invariant(isIdle, "a group is started only when the disk is idle")
     isInFlight = true
     mailbox.send(group)
+  }
+
+  /// Performs a group in the caller's thread while the other one sleeps; hands it over otherwise.
+  public mutating func performNow(_ group: consuming DiskGroup) -> Bool {
+    guard let runner, runner.claim() else {
+      start(group)
+      return false
+    }
+    invariant(isIdle, "a group is started only when the disk is idle")
+    isInFlight = true
+    runner.performClaimed(group)
+    return true
   }
 
   /// False: `poll` has nothing now.
@@ -79,6 +93,8 @@ public struct ThreadedDisk: Disk, ~Copyable {
   public mutating func shutDown(clean: Bool) -> DiskFault? {
     guard let thread else { return nil }
     self.thread = nil
+    // With the thread's end the directory is free.
+    runner = nil
     mailbox.sendStop(clean: clean)
     guard isRecovered else {
       pthread_detach(thread)
@@ -86,82 +102,5 @@ public struct ThreadedDisk: Disk, ~Copyable {
     }
     pthread_join(thread, nil)
     return mailbox.lastFault()
-  }
-}
-
-/// The thread's body, in a file of its own: a closure of main.swift would belong to the main actor
-/// and trap here.
-private final class DiskThread {
-  private var worker: DiskWorker<PosixFileSystem>
-  private let mailbox: DiskMailbox
-  /// The group that waits for room.
-  private var blocked: DiskGroup?
-  private var toldNoSpace = false
-
-  /// How long to wait before the full disk is tried again.
-  private static let retryMillis = 200
-
-  init(worker: consuming DiskWorker<PosixFileSystem>, mailbox: DiskMailbox) {
-    self.worker = consume worker
-    self.mailbox = mailbox
-  }
-
-  func run() {
-    blockSignals()
-    do {
-      let mailbox = mailbox
-      let database = try worker.recover { mailbox.post(progress: $0, of: $1) }
-      mailbox.post(database, worker.summary)
-    } catch {
-      mailbox.post(error)
-      return
-    }
-    do {
-      try work()
-    } catch {
-      mailbox.post(error)
-    }
-  }
-
-  /// Takes tasks until the end. Between two groups one slice is done ahead; when none is waiting,
-  /// all there is to do.
-  private func work() throws(DiskFault) {
-    var more = true
-    while true {
-      switch mailbox.task(millisMax: more ? 0 : needsRetry ? Self.retryMillis : nil) {
-      case .group(let group): try perform(group)
-      case .stop(let clean): return try worker.close(clean: clean)
-      case .none: if let group = blocked.take() { try perform(group) }
-      }
-      more = try worker.idle()
-      tellRoom()
-    }
-  }
-
-  private var needsRetry: Bool { blocked != nil || worker.hasNoSpace }
-
-  private func perform(_ group: consuming DiskGroup) throws(DiskFault) {
-    var group = consume group
-    let report = try worker.perform(&group)
-    toldNoSpace = report.noSpace
-    if report.groupBlockedByNoSpace {
-      blocked = consume group
-      mailbox.post(FinishedGroup(group: DiskGroup(), report: report))
-    } else {
-      mailbox.post(FinishedGroup(group: group, report: report))
-    }
-  }
-
-  private func tellRoom() {
-    guard worker.hasNoSpace != toldNoSpace else { return }
-    toldNoSpace = worker.hasNoSpace
-    mailbox.post(noSpace: toldNoSpace)
-  }
-
-  /// Signals are the main thread's.
-  private func blockSignals() {
-    var all = sigset_t()
-    sigfillset(&all)
-    pthread_sigmask(SIG_BLOCK, &all, nil)
   }
 }

@@ -56,6 +56,21 @@ struct SimDisk: Disk, ~Copyable {
     if timing.runsEarly { perform() }
   }
 
+  /// What the loop waits for is done when it goes on, and wakes nobody.
+  mutating func performNow(_ group: consuming DiskGroup) -> Bool {
+    guard !worker.hasNoSpace, !worker.hasIdleWork else {
+      start(group)
+      return false
+    }
+    invariant(isIdle, "a group is performed when the disk is idle")
+    timing.activity += 1
+    prefix.hand(group, at: now)
+    self.group = consume group
+    due = now
+    perform()
+    return true
+  }
+
   mutating func poll() -> DiskEvent? {
     guard !directory.isDead, let event = nextEvent(), !directory.isDead else { return nil }
     timing.activity += 1

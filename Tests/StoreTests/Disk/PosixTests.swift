@@ -1,5 +1,6 @@
 import Base
 import Glibc
+import Synchronization
 import Testing
 
 @testable import Store
@@ -183,11 +184,14 @@ private final class TemporaryDirectory {
     }
   }
 
-  private func open(_ path: String) throws -> ThreadedDisk {
+  private func open(
+    _ path: String, options: DiskOptions = DiskOptions(),
+    wake: @escaping @Sendable () -> Void = {}
+  ) throws -> ThreadedDisk {
     let worker = DiskWorker(
-      fileSystem: try PosixFileSystem(serving: path), databaseLimits: DatabaseLimits(),
-      hashKey: SipKey(k0: 1, k1: 2), freshIdentity: 99)
-    return ThreadedDisk(worker: worker) {}
+      fileSystem: try PosixFileSystem(serving: path), options: options,
+      databaseLimits: DatabaseLimits(), hashKey: SipKey(k0: 1, k1: 2), freshIdentity: 99)
+    return ThreadedDisk(worker: worker, wake: wake)
   }
 
   private func recover(_ disk: inout ThreadedDisk) -> Database? {
@@ -234,6 +238,54 @@ private final class TemporaryDirectory {
     let recovered = recover(&again)
     let count = recovered?.count
     #expect(count == 5)
+    _ = again.shutDown(clean: false)
+  }
+
+  /// The log is small, so that the disk thread prepares segments and removes none meanwhile.
+  @Test func `who waits for groups is not woken, and they are as durable`() throws {
+    let directory = TemporaryDirectory()
+    var options = DiskOptions()
+    options.segmentByteCountMin = 16 << 10
+    options.segmentByteCountMax = 16 << 10
+    let wakes = Atomic(0)
+    var disk = try open(directory.path, options: options) {
+      wakes.add(1, ordering: .relaxed)
+    }
+    guard var database = recover(&disk) else {
+      Issue.record("not recovered")
+      return
+    }
+    var group = DiskGroup()
+    var awaited = 0
+    let before = wakes.load(ordering: .relaxed)
+    for round in 1...300 {
+      database.begin(multi: false)
+      Array("key \(round)".utf8).withUnsafeBytes {
+        _ = database.execute(.put(key: $0, value: $0, .plain))
+      }
+      let mark = database.commit()
+      database.log.take(into: &group)
+      let isDone = disk.performNow(group)
+      let hasNews = disk.hasNews
+      #expect(hasNews || !isDone)
+      if isDone { awaited += 1 }
+      guard case .finished(let back, let report) = next(&disk) else {
+        Issue.record("not finished")
+        return
+      }
+      group = back
+      #expect(report.durable == mark)
+    }
+    // Besides those of the disk thread the wake of the recovery may come late.
+    let woken = wakes.load(ordering: .relaxed) - before
+    #expect(awaited > 1 && woken <= 301 - awaited)
+    let fault = disk.shutDown(clean: true)
+    #expect(fault == nil)
+    _ = consume disk
+    var again = try open(directory.path, options: options)
+    let recovered = recover(&again)
+    let count = recovered?.count
+    #expect(count == 300)
     _ = again.shutDown(clean: false)
   }
 
