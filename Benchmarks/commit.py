@@ -214,8 +214,8 @@ def run(bench, options):
     least = probe["round_trip_us"] + probe["slowest_of_three_us"] - probe["force_us"]
     bare = probe["bare_commit_us"] - probe["force_us"]
     print(f"\nOne client waits {added:.0f} us longer for three members. Probe: round trip "
-          f"{probe['round_trip_us']:.0f} us, force {probe['force_us']:.0f} us, slowest of three at once "
-          f"{probe['slowest_of_three_us']:.0f} us, so at least {least:.0f} us: {added / least:.2f} times. Bare "
+          f"{probe['round_trip_us']:.0f} us between two cores ({probe['one_core_us']:.0f} on one), force "
+          f"{probe['force_us']:.0f} us, slowest of three at once {probe['slowest_of_three_us']:.0f} us, so at least {least:.0f} us: {added / least:.2f} times. Bare "
           f"threads that send, force and answer in the same way wait {bare:.0f} us longer than for one "
           f"force: {added / bare:.2f} times")
     before = info(members[0])

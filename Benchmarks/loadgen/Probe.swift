@@ -1,8 +1,9 @@
 import CLinux
 import Glibc
 
-/// What the machine itself takes for the parts of a commit: a message to another thread over
-/// loopback and back, a force, and three forces at the same time; and for a commit of bare threads:
+/// What the machine itself takes for the parts of a commit: a message over loopback to a thread on
+/// another core and back (and to one on the same core, which is no member that works at the same
+/// time), a force, and three forces at the same time; and for a commit of bare threads:
 /// a message to two others, which force and answer, while the first one forces. Medians, no server
 /// involved.
 struct Probe {
@@ -13,12 +14,14 @@ struct Probe {
 
   /// Measures with files in `directory`, which are removed; one line of JSON, in microseconds.
   static func run(in directory: String) -> String {
-    let roundTrip = medianRoundTrip()
+    let roundTrip = medianRoundTrip(isAcrossCores: true)
+    let onOneCore = medianRoundTrip(isAcrossCores: false)
     let alone = medianForce(of: 1, in: directory)
     let three = medianForce(of: 3, in: directory)
     let bare = medianBareCommit(in: directory)
     return """
-      {"round_trip_us":\(micros(roundTrip)),"force_us":\(micros(alone)),\
+      {"round_trip_us":\(micros(roundTrip)),"one_core_us":\(micros(onOneCore)),\
+      "force_us":\(micros(alone)),\
       "slowest_of_three_us":\(micros(three)),"bare_commit_us":\(micros(bare))}
       """
   }
@@ -108,10 +111,16 @@ struct Probe {
 
   // MARK: Messages
 
-  /// The median time of a message over a TCP connection on loopback and its answer.
-  private static func medianRoundTrip() -> UInt64 {
+  /// The median time of a message over a TCP connection on loopback and its answer. Where the
+  /// scheduler chose the cores, it was that of one core or of two by chance.
+  private static func medianRoundTrip(isAcrossCores: Bool) -> UInt64 {
     let (near, far) = connectedPair()
+    let allowed = Cores.allowed
+    allowed.first.use()
+    defer { allowed.use() }
+    let other = isAcrossCores ? allowed.last : allowed.first
     let echo = Thread {
+      other.use()
       for _ in 0..<rounds {
         receive(far)
         send(far)
@@ -194,4 +203,36 @@ private struct Thread {
   }
 
   func join() { pthread_join(id, nil) }
+}
+
+/// Cores of the machine, a bit for each.
+private struct Cores {
+  private var bits = [UInt64](repeating: 0, count: 16)
+
+  /// Those that this process may use.
+  static var allowed: Cores {
+    var cores = Cores()
+    let byteCount = cores.bits.count * 8
+    guard cl_sched_getaffinity(0, byteCount, &cores.bits) >= 0 else {
+      stop(call: "sched_getaffinity")
+    }
+    return cores
+  }
+
+  private var numbers: [Int] {
+    (0..<bits.count * 64).filter { bits[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
+  }
+
+  var first: Cores { Cores(only: numbers.first!) }
+  var last: Cores { Cores(only: numbers.last!) }
+
+  private init() {}
+  private init(only number: Int) { bits[number / 64] = 1 << UInt64(number % 64) }
+
+  /// Has the calling thread run on them only.
+  func use() {
+    guard cl_sched_setaffinity(0, bits.count * 8, bits) == 0 else {
+      stop(call: "sched_setaffinity")
+    }
+  }
 }

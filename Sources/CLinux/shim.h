@@ -55,4 +55,10 @@ static const long cl_number_of_epoll_pwait2 = 441;
 extern long cl_epoll_pwait2(long number, int set, struct epoll_event *events, int count,
                             const struct timespec *limit, const void *signals, size_t size)
     __asm__("syscall");
+// The cores that a thread may run on, a bit for each; 0 is the calling thread.
+extern int cl_sched_setaffinity(int thread, size_t byte_count, const void *cores)
+    __asm__("sched_setaffinity");
+extern int cl_sched_getaffinity(int thread, size_t byte_count, void *cores)
+    __asm__("sched_getaffinity");
+
 #endif
