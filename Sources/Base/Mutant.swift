@@ -33,6 +33,8 @@
     case readAtCoordinator = "read-not-waiting-at-the-coordinator"
     /// A read of one key goes by whom the one before it waited for.
     case awaitedIsKept = "read-passes-who-was-prepared-before-it"
+    /// Who waited for keys keeps its place in line for ever.
+    case placeIsKept = "place-in-line-is-kept"
     /// A round is answered when it is begun.
     case replyBeforeDecision = "reply-before-decision"
     /// The ids of a round's commands are neither locked nor compared.

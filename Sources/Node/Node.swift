@@ -135,6 +135,7 @@ struct Node: ~Copyable {
     if let session = sessions[link] {
       inputByteCount -= session.pointee.tail.buffer.count
       queuedByteCount -= session.pointee.countedByteCount
+      if let cluster { endWait(session, cluster) }
     }
     sessions.remove(link)
   }
@@ -173,7 +174,11 @@ struct Node: ~Copyable {
   mutating func resume(_ link: LinkID) {
     guard let session = sessions[link], !session.pointee.closing else { return }
     session.pointee.isReady = false
-    guard session.pointee.stall == .none else { return }
+    guard session.pointee.stall == .none else {
+      // It may be long until its client reads: nobody waits behind it meanwhile.
+      if let cluster { leavePlace(session, cluster) }
+      return
+    }
     executing = link
     var batch = Batch()
     executeTail(session, &batch)
@@ -327,6 +332,7 @@ struct Node: ~Copyable {
   mutating func close(_ session: SessionPointer) {
     guard !session.pointee.closing else { return }
     session.pointee.closing = true
+    if let cluster { endWait(session, cluster) }
     if session.pointee.heldCount == 0 { closing.append(session.pointee.link) }
   }
 

@@ -46,11 +46,8 @@ struct Session {
 
   /// The round that holds commands of it (`Round.number`); 0: none.
   var round: UInt64 = 0
-  /// Its next command waits for a key since then.
-  var blockedSince: Instant?
-  /// Its next command reads one key and waits for this transaction, which held it when the command
-  /// was tried first.
-  var awaited: TransactionID?
+  /// How its next command waits for keys.
+  var wait: Wait?
   /// So many of its next commands go each in a round of its own.
   var aloneCount = 0
 

@@ -30,11 +30,22 @@ struct LockTable {
     var sibling: Int32
   }
 
+  /// What the names of an owner are to it.
+  enum Claim {
+    /// It is prepared.
+    case holds
+    /// A transaction waits for them.
+    case waits
+    /// Work of this member waits for them that is yet to begin, or to begin again.
+    case reserves
+  }
+
   private struct Owner {
     var id: TransactionID
     var work: Work
     var first: Int32
-    var isWaiting: Bool
+    var claim: Claim
+    var isWaiting: Bool { claim != .holds }
   }
 
   private let key: SipKey
@@ -48,6 +59,8 @@ struct LockTable {
   @usableFromInline private(set) var count = 0
   /// Names waited for.
   @usableFromInline private(set) var waitingCount = 0
+  /// Reservations.
+  private(set) var reservationCount = 0
 
   init(key: SipKey) { self.key = key }
 
@@ -57,24 +70,30 @@ struct LockTable {
   // MARK: Taking
 
   /// What stands in the way of `id` locking all names of `work`, all of which it may then `lock`.
-  mutating func obstacle(to id: TransactionID, _ work: Work) -> Obstacle {
-    work.bytes.withUnsafeBytes { obstacle(to: id, $0) }
+  /// Reservations stand in nobody's way whose owner minds them itself.
+  mutating func obstacle(
+    to id: TransactionID, _ work: Work, pastReservations: Bool = false
+  ) -> Obstacle {
+    work.bytes.withUnsafeBytes { obstacle(to: id, $0, pastReservations: pastReservations) }
   }
 
   /// As above; `bytes` are those of a checked work.
-  mutating func obstacle(to id: TransactionID, _ bytes: UnsafeRawBufferPointer) -> Obstacle {
+  mutating func obstacle(
+    to id: TransactionID, _ bytes: UnsafeRawBufferPointer, pastReservations: Bool = false
+  ) -> Obstacle {
     var worst = Obstacle.none
     hashes.removeAll(keepingCapacity: true)
     forEachName(bytes) { name in
       let hash = hash(name.bytes(in: bytes), isOperation: name.isOperation)
       hashes.append(hash)
-      if count > 0 { worst = max(worst, obstacle(to: id, name, hash, bytes)) }
+      if count > 0 { worst = max(worst, obstacle(to: id, name, hash, bytes, pastReservations)) }
     }
     return worst
   }
 
   private func obstacle(
-    to id: TransactionID, _ name: Name, _ hash: UInt64, _ bytes: UnsafeRawBufferPointer
+    to id: TransactionID, _ name: Name, _ hash: UInt64, _ bytes: UnsafeRawBufferPointer,
+    _ pastReservations: Bool
   ) -> Obstacle {
     var worst = Obstacle.none
     var index = buckets[Int(truncatingIfNeeded: hash) & (buckets.count - 1)]
@@ -83,7 +102,8 @@ struct LockTable {
       index = node.next
       guard node.hash == hash, (node.flags | name.flags) & 1 == 1,
         isSame(node, name.bytes(in: bytes), isOperation: name.isOperation),
-        let owner = owners[Int(node.owner)], owner.id != id
+        let owner = owners[Int(node.owner)], owner.id != id,
+        !pastReservations || owner.claim != .reserves
       else { continue }
       if owner.id < id { return .older }
       if !owner.isWaiting { worst = .younger }
@@ -91,8 +111,8 @@ struct LockTable {
     return worst
   }
 
-  /// Locks all names for `id`, or lets it wait for them. The last call was `obstacle` for it.
-  mutating func lock(_ id: TransactionID, _ work: Work, waiting: Bool = false) -> Int32 {
+  /// Locks all names for `id`, or lets it wait for them. The last call of `obstacle` was for it.
+  mutating func lock(_ id: TransactionID, _ work: Work, _ claim: Claim = .holds) -> Int32 {
     let handle: Int32
     if let free = freeOwners.popLast() {
       handle = free
@@ -109,15 +129,17 @@ struct LockTable {
         position += 1
       }
     }
-    if waiting { waitingCount += position }
-    owners[Int(handle)] = Owner(id: id, work: work, first: first, isWaiting: waiting)
+    if claim != .holds { waitingCount += position }
+    if claim == .reserves { reservationCount += 1 }
+    owners[Int(handle)] = Owner(id: id, work: work, first: first, claim: claim)
     return handle
   }
 
   // MARK: Releasing
 
-  /// Releases what `handle` holds or waits for; the transactions that wait for a name that was held
-  /// are appended to `awakened`. (Nobody waits for one that waits: he would be the younger.)
+  /// Releases what `handle` holds or waits for; the transactions that it kept from a name by
+  /// holding it are appended to `awakened`. (Nobody waits for one that waits: he would be the
+  /// younger.)
   mutating func unlock(_ handle: Int32, awakened: inout [TransactionID]) {
     guard let owner = owners[Int(handle)] else { invariantFailed("no locks under \(handle)") }
     var index = owner.first
@@ -134,6 +156,7 @@ struct LockTable {
       count -= 1
       index = node.sibling
     }
+    if owner.claim == .reserves { reservationCount -= 1 }
     owners[Int(handle)] = nil
     freeOwners.append(handle)
   }
@@ -146,7 +169,8 @@ struct LockTable {
       while index >= 0 {
         let other = nodes[Int(index)]
         index = other.next
-        if other.hash == node.hash, let owner = owners[Int(other.owner)], owner.isWaiting,
+        if other.hash == node.hash, (other.flags | node.flags) & 1 == 1,
+          let owner = owners[Int(other.owner)], owner.claim == .waits,
           isSame(other, bytes, isOperation: node.flags & 2 != 0)
         {
           awakened.append(owner.id)
@@ -206,6 +230,30 @@ struct LockTable {
       guard owner.isWaiting, let id, id < owner.id else { return owner.id }
     }
     return nil
+  }
+
+  /// Whether the name is reserved: for `id` itself in that mode, or for older work, which then
+  /// keeps `id` from locking it.
+  func reservation(
+    of bytes: UnsafeRawBufferPointer, isOperation: Bool, _ mode: LockMode, for id: TransactionID
+  ) -> ReservationState {
+    guard reservationCount > 0 else { return .none }
+    let hash = hash(bytes, isOperation: isOperation)
+    var state = ReservationState.none
+    var index = buckets[Int(truncatingIfNeeded: hash) & (buckets.count - 1)]
+    while index >= 0 {
+      let node = nodes[Int(index)]
+      index = node.next
+      guard node.hash == hash, let owner = owners[Int(node.owner)], owner.claim == .reserves,
+        owner.id <= id, isSame(node, bytes, isOperation: isOperation)
+      else { continue }
+      if owner.id == id {
+        if node.flags & 1 >= mode.rawValue { state = .own }
+      } else if (node.flags | mode.rawValue) & 1 == 1 {
+        return .older
+      }
+    }
+    return state
   }
 
   // MARK: Parts

@@ -6,8 +6,9 @@ extension Negotiator {
   ///
   /// `participants` nil: all members. One that is not this member alone: one phase (rule 4).
   /// Several: this member is one of them. `guest` takes part as well, though it is not a member
-  /// yet: the work makes it one. `age` is a hybrid stamp
-  /// above all before, and at least `greatestStamp`: the older of two transactions wins a conflict.
+  /// yet: the work makes it one. `age` is a hybrid stamp: the older of two transactions wins a
+  /// conflict. That of now is above all before, and at least `greatestStamp`; work that has waited
+  /// under a `Reservation` keeps its age.
   public mutating func begin<R: Resource & ~Copyable>(
     _ work: Work, among participants: MemberSet? = nil, admitting guest: MemberID? = nil,
     age: Stamp, deadline: Instant, at now: Instant, _ resource: inout R, _ effects: inout Effects
@@ -87,8 +88,8 @@ extension Negotiator {
     _ entry: Entry, _ work: Work, at now: Instant, _ resource: inout R, _ effects: inout Effects
   ) -> Beginning {
     var entry = entry
-    guard locks.obstacle(to: entry.id, work) == .none, !remembersFormer(of: entry.participants)
-    else { return .conflict }
+    let obstacle = locks.obstacle(to: entry.id, work, pastReservations: true)
+    guard obstacle == .none, !remembersFormer(of: entry.participants) else { return .conflict }
     let names = work.withoutBody
     write(.prepared, entry.attempt, entry.participants, names: names)
     let verdict = work.withBody { body in

@@ -88,7 +88,7 @@ extension Negotiator {
       var entry = entry
       entry.work = work.copy
       entry.lower = lower
-      entry.lock = locks.lock(entry.id, work.names, waiting: true)
+      entry.lock = locks.lock(entry.id, work.names, .waits)
       _ = keep(entry)
       trace(&effects, entry.id, entry.attempt, nil, .queues)
     }

@@ -140,14 +140,15 @@ struct NodeBench: ~Copyable {
   }
 
   /// One member of a cluster of `count`.
-  init(clusterMember id: MemberID, count: Int) {
+  init(
+    clusterMember id: MemberID, count: Int, negotiator: NegotiatorOptions = NegotiatorOptions()
+  ) {
     let options = NodeOptions()
     host = Host(
       link: ScriptTransport(), disk: ScriptDisk(limits: options.database), options: options,
       seed: 1, passwords: nil)
     host.join(
-      as: id, of: count, seed: UInt64(id.number), options: NegotiatorOptions(),
-      patience: .seconds(5))
+      as: id, of: count, seed: UInt64(id.number), options: negotiator, patience: .seconds(5))
     _ = host.turn()
     _ = host.turn()
   }

@@ -53,7 +53,7 @@ import Testing
         let obstacle = table.obstacle(to: id, work)
         #expect(obstacle == Self.obstacle(id, list, held))
         guard obstacle != .older else { continue }
-        let handle = table.lock(id, work, waiting: obstacle == .younger)
+        let handle = table.lock(id, work, obstacle == .younger ? .waits : .holds)
         held.append(
           Held(id: id, names: list, handle: handle, isWaiting: obstacle == .younger))
       } else {
@@ -62,7 +62,11 @@ import Testing
         table.unlock(gone.handle, awakened: &awakened)
         let expected = held.filter { waiting in
           waiting.isWaiting && !gone.isWaiting
-            && waiting.names.contains { mine in gone.names.contains { $0.name == mine.name } }
+            && waiting.names.contains { mine in
+              gone.names.contains {
+                $0.name == mine.name && ($0.mode == .write || mine.mode == .write)
+              }
+            }
         }
         #expect(Set(awakened) == Set(expected.map(\.id)))
       }

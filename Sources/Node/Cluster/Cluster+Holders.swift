@@ -4,9 +4,10 @@ import TPC
 
 extension Cluster {
   /// Who keeps a command from using a key now; nil: nobody. A command that joins the open round
-  /// will lock it; one that does not only reads what is committed.
+  /// will lock it; one that does not only reads what is committed. `id`: that of a round that is
+  /// run again, or under which the command waits.
   func holder(
-    of key: UnsafeRawBufferPointer, isWritten: Bool, joins: Bool
+    of key: UnsafeRawBufferPointer, isWritten: Bool, joins: Bool, for id: TransactionID?
   ) -> TransactionID? {
     guard joins else {
       guard negotiator.lockCount > 0, negotiator.isLocked(key) == .write else { return nil }
@@ -19,16 +20,21 @@ extension Cluster {
       #endif
       return negotiator.holder(key)
     }
-    if let blocker = negotiator.blocker(of: key, isWritten ? .write : .read, for: open?.id) {
+    if let blocker = negotiator.blocker(of: key, isWritten ? .write : .read, for: id) {
       return blocker
     }
     // Those that have lost a conflict before go first.
     guard open?.id == nil, !renewals.isEmpty else { return nil }
-    return renewals.first { $0.keys.contains(key) }?.id
+    return renewals.first { round in
+      guard let other = round.id, round.keys.contains(key) else { return false }
+      return id.map { other < $0 } ?? true
+    }?.id
   }
 
   /// Who keeps a command from using the table as a whole.
-  mutating func holderOfAll(_ access: Node.Access, joins: Bool) -> TransactionID? {
+  func holderOfAll(
+    _ access: Node.Access, joins: Bool, for id: TransactionID?
+  ) -> TransactionID? {
     guard joins else {
       // One that takes a member in changes no key, and writes need this member before and after.
       guard negotiator.isLocked(operation: Self.allKeys) == .write,
@@ -37,11 +43,6 @@ extension Cluster {
       return negotiator.holder(operation: Self.allKeys)
     }
     let mode: LockMode = access.changesAll || open?.changesAll == true ? .write : .read
-    let blocker = negotiator.blocker(of: Self.allKeys, mode, for: open?.id)
-    if access.changesAll, blocker != nil { wholeIsWanted = true }
-    if blocker == nil, wholeIsWanted, !access.changesAll, open == nil {
-      return negotiator.holder(operation: Self.allKeys)
-    }
-    return blocker
+    return negotiator.blocker(of: Self.allKeys, mode, for: id)
   }
 }

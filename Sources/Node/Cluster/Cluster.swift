@@ -31,8 +31,6 @@ struct Cluster: ~Copyable {
   var blockedByteCount = 0
   /// Keys have been released, or a member came back: who waits is to be tried again.
   var mayUnblock = false
-  /// A command waits for all keys: nothing new is begun until nothing is locked.
-  var wholeIsWanted = false
   /// Replies to commands of earlier turns, for Host to send: link by link, bytes in `lateBytes`.
   var late: [(link: LinkID, byteCount: Int, outcome: RequestOutcome)] = []
   var lateBytes = ByteBuffer()
@@ -59,6 +57,10 @@ struct Cluster: ~Copyable {
   var steps = StepRing()
   /// The oldest wait for a key since `unblock` ran last.
   var blockedSince: Instant?
+  /// How the proposal of a change of members waits that is no client's.
+  var proposalWait: Wait?
+  /// The age of who began to wait last.
+  var lastWaitAge = Stamp.zero
 
   /// The name that stands for all keys: transactions read it, one that changes all keys writes it.
   /// As an operation's id it names nothing, so no client can use it.
@@ -78,6 +80,10 @@ struct Cluster: ~Copyable {
     options.decisionDelay = .micros(250)
     return options
   }
+  /// How long a command waits for keys that go from one transaction to the next before it takes a
+  /// place in line, so that it is its turn. Earlier would be fairer and cost more: each turn that
+  /// goes from one member to another is an attempt that dies.
+  static var placePause: Interval { .millis(10) }
   /// How long a joiner may take for the last part of its copy.
   static var patienceForJoiner: Interval { .seconds(30) }
   /// Requests over UDP that wait at once, and their bytes.
@@ -127,10 +133,8 @@ struct UnitAtHand {
   var hasID = false
   /// It must wait and be run again from its beginning; nothing of it has been done.
   var isDeferred = false
-  /// It waits since then; nil when it comes for the first time.
-  var blockedSince: Instant?
-  /// As `Session.awaited`, of a request.
-  var awaited: TransactionID?
+  /// Of a request: how it waits for keys; nil when it comes for the first time.
+  var wait: Wait?
   /// It is a single command.
   var isOneCommand = true
 }

@@ -66,6 +66,7 @@ extension Host where Link: ~Copyable, Medium: ~Copyable {
     guard let cluster = node.cluster, let database = node.database else { return nil }
     var view = MemberView(counters: cluster.pointee.negotiator.counters)
     view.lockCount = cluster.pointee.negotiator.lockCount
+    view.reservationCount = cluster.pointee.negotiator.reservationCount
     view.doubtCount = cluster.pointee.negotiator.inDoubt.count
     view.openCount = cluster.pointee.negotiator.openCount
     view.isIdle = isClusterIdle
@@ -107,6 +108,8 @@ package struct MemberView {
 
   /// Locked names, counted per transaction.
   package var lockCount = 0
+  /// Places in line for names.
+  package var reservationCount = 0
   /// Transactions prepared here and undecided.
   package var doubtCount = 0
   /// Transactions begun here and not finished.

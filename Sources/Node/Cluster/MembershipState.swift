@@ -27,8 +27,6 @@ final class MembershipState {
   /// Changes that were decided, for `Node` to tell of.
   private var decided: [(change: PendingChange, isCommitted: Bool)] = []
   private var takesMembers = false
-  /// Others' transactions are refused for now, so that a change gets its turn.
-  var holdsBack = false
   /// Who has a list that cannot be brought together with this one; nil: nobody.
   var alarm: (member: MemberID, text: String)?
   /// A joiner's: the attempt of which it durably has all that the others have.

@@ -105,9 +105,8 @@ extension Node {
       return refuse(round, "UNAVAILABLE \(absence) (not-applied)", cluster)
     }
     let beginning = cluster.pointee.negotiator.begin(
-      work, admitting: round.change?.guest?.id, age: stamp, deadline: round.deadline,
-      at: now.instant, &resource,
-      &cluster.pointee.effects)
+      work, admitting: round.change?.guest?.id, age: min(stamp, round.waitAge ?? stamp),
+      deadline: round.deadline, at: now.instant, &resource, &cluster.pointee.effects)
     switch beginning {
     case .started(let id):
       round.id = id
@@ -329,6 +328,7 @@ extension Node {
   mutating func release(_ round: Round) {
     guard let cluster else { return }
     cluster.pointee.mayUnblock = true
+    leavePlace(round, cluster)
     for unit in round.units where unit.request == nil {
       guard let session = sessions[unit.link], session.pointee.stall == .round else { continue }
       session.pointee.round = 0

@@ -51,8 +51,9 @@ extension Node {
     let waits = seals && refusal == nil && !isKnown
     let holder =
       waits
-      ? cluster.pointee.negotiator.blocker(of: id, .write, for: cluster.pointee.open?.id)
-        ?? cluster.pointee.holderOfAll(Access(changes: true, isWhole: false), joins: true)
+      ? cluster.pointee.negotiator.blocker(of: id, .write, for: waiter(session, cluster))
+        ?? cluster.pointee.holderOfAll(
+          Access(changes: true, isWhole: false), joins: true, for: waiter(session, cluster))
       : cluster.pointee.negotiator.holder(operation: id)
     if let holder {
       if waits { return block(on: holder, session, cluster) }

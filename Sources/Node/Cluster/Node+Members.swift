@@ -6,7 +6,9 @@ import TPC
 // MEMBERS, for people and programs: who is in the cluster, and who is to leave it.
 extension Node {
   /// `MEMBERS`, `MEMBERS REMOVE id [FORCE]`.
-  mutating func membersInCluster(_ session: SessionPointer, _ cluster: ClusterPointer) {
+  mutating func membersInCluster(
+    _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
+  ) {
     let count = parser.arguments.count
     guard count > 1 else {
       if waitsForOwnRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
@@ -26,7 +28,7 @@ extension Node {
     if count == 4 {
       removeByForce(MemberID(number), session, cluster)
     } else {
-      removeByAgreement(MemberID(number), session, cluster)
+      removeByAgreement(MemberID(number), spec, session, cluster)
     }
   }
 
@@ -34,7 +36,8 @@ extension Node {
 
   /// Runs in a round of its own, which locks what every other transaction reads.
   private mutating func removeByAgreement(
-    _ id: MemberID, _ session: SessionPointer, _ cluster: ClusterPointer
+    _ id: MemberID, _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer,
+    _ cluster: ClusterPointer
   ) {
     let state = cluster.pointee.state
     let all = Access(changes: true, isWhole: true, changesAll: true)
@@ -50,12 +53,14 @@ extension Node {
       if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
       closeRound()
     }
-    if let holder = cluster.pointee.holderOfAll(all, joins: true) {
-      state.holdsBack = true
-      return block(on: holder, session, cluster)
+    let waiter = waiter(session, cluster)
+    if let holder = cluster.pointee.holderOfAll(all, joins: true, for: waiter) {
+      block(on: holder, session, cluster)
+      return takePlace(all, spec, joins: true, session, cluster)
     }
     let round = openRound(cluster)
     round.change = change
+    round.waitAge = wait(session, cluster)?.id.age
     cluster.pointee.unit.hasJoined = true
     var after = state.present
     after.apply(change, begunIn: after.epoch)
@@ -68,7 +73,7 @@ extension Node {
     _ id: MemberID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
-    let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince
+    let since = wait(session, cluster)?.since
     if since == nil, !cluster.pointee.state.hasRemoved(id),
       let objection = removeByForce(id, cluster)
     {

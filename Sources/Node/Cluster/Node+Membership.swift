@@ -102,7 +102,8 @@ extension Node {
   enum ProposalResult: Equatable {
     /// `changeDecided` follows, and `changePrepared` for each attempt.
     case begun(TransactionID)
-    /// Something else is under way; to be tried again soon. Others' transactions are held back.
+    /// Something else is under way; to be tried again soon. What is younger waits behind it, until
+    /// it is begun, refused or given up (`endProposal`).
     case busy
     case refused(String)
   }
@@ -112,20 +113,40 @@ extension Node {
     _ change: MembershipChange, _ cluster: ClusterPointer
   ) -> ProposalResult {
     if let objection = cluster.pointee.state.present.objection(to: change) {
+      endProposal()
       return .refused(objection)
     }
     closeRound()
     let all = Access(changes: true, isWhole: true, changesAll: true)
     if clusterRefusal(all, cluster) != nil { return .busy }
-    guard cluster.pointee.holderOfAll(all, joins: true) == nil else {
-      cluster.pointee.state.holdsBack = true
+    let waiter = cluster.pointee.proposalWait?.id
+    guard cluster.pointee.holderOfAll(all, joins: true, for: waiter) == nil else {
+      if waiter == nil { reserveForProposal(cluster) }
       return .busy
     }
     let round = openRound(cluster)
     round.change = change
+    round.waitAge = waiter?.age
     round.deadline = now.instant + Cluster.patienceForJoiner
+    endProposal()
     closeRound()
     return round.id.map { .begun($0) } ?? .busy
+  }
+
+  private func reserveForProposal(_ cluster: ClusterPointer) {
+    cluster.pointee.builder.add(operation: Cluster.allKeys, .write)
+    guard let names = cluster.pointee.builder.finish() else {
+      invariantFailed("one name is within the bounds of a work")
+    }
+    var wait = newWait(cluster)
+    wait.reservations = [cluster.pointee.negotiator.reserve(names, for: wait.id)]
+    cluster.pointee.proposalWait = wait
+  }
+
+  /// The proposal that waits is no longer wanted, or is begun.
+  mutating func endProposal() {
+    guard let cluster else { return }
+    end(&cluster.pointee.proposalWait, cluster)
   }
 
   /// Gives a change up that was proposed here, if it is not decided: `changeDecided` follows.

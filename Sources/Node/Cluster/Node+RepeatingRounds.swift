@@ -27,15 +27,13 @@ extension Node {
       if let head = unit.request {
         cluster.pointee.blockedRequests.append(
           BlockedRequest(
-            link: unit.link, head: head, bytes: [UInt8](round.bytes(of: unit)), since: now.instant,
-            isAlone: alone))
+            link: unit.link, head: head, bytes: [UInt8](round.bytes(of: unit)), isAlone: alone))
         cluster.pointee.blockedByteCount += unit.input.count
         continue
       }
       guard let session = sessions[unit.link] else { continue }
       session.pointee.tail.prepend(round.bytes(of: unit))
       session.pointee.progress = .none
-      session.pointee.awaited = nil
       if unit.queue != nil { session.pointee.queue = unit.queue }
       if !unit.watches.isEmpty { session.pointee.watches = unit.watches }
       if alone { session.pointee.aloneCount += 1 }
@@ -59,6 +57,7 @@ extension Node {
   /// Lets a round wait until something is unlocked.
   mutating func putOff(_ round: Round, _ id: TransactionID, _ cluster: ClusterPointer) {
     cluster.pointee.rounds[id] = nil
+    if round.waitsSince == nil { round.waitsSince = now.instant }
     let at = cluster.pointee.renewals.firstIndex { id < $0.id.unsafelyUnwrapped }
     cluster.pointee.renewals.insert(round, at: at ?? cluster.pointee.renewals.count)
   }
@@ -69,12 +68,14 @@ extension Node {
     while index < cluster.pointee.renewals.count {
       let round = cluster.pointee.renewals[index]
       if rerun(round, cluster) {
+        leavePlace(round, cluster)
         cluster.pointee.renewals.remove(at: index)
         closeRound()
         // A change that has to wait after all stands where it stood.
         let rest = cluster.pointee.renewals
         if index < rest.count, rest[index] === round { index += 1 }
       } else {
+        takePlace(round, cluster)
         index += 1
       }
     }
@@ -132,8 +133,8 @@ extension Node {
     _ unit: RoundUnit, _ bytes: UnsafeRawBufferPointer, _ cluster: ClusterPointer
   ) -> Bool {
     if let head = unit.request {
-      var awaited: TransactionID?
-      return runRequest(bytes, on: unit.link, head, since: nil, awaiting: &awaited, cluster)
+      var wait: Wait?
+      return runRequest(bytes, on: unit.link, head, &wait, cluster)
     }
     // Its client has gone: nobody waits for it.
     guard let session = sessions[unit.link] else { return true }

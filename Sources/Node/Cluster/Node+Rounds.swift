@@ -28,7 +28,7 @@ extension Node {
     let command = spec.pointee.command
     if inTransaction || command == .once { return call(command, session) }
     if command == .outcome { return outcomeInCluster(session, cluster) }
-    if command == .members { return membersInCluster(session, cluster) }
+    if command == .members { return membersInCluster(spec, session, cluster) }
     guard let access = access(of: spec, session) else {
       // It may change what the session is: not before what it asked for earlier is answered.
       if waitsForOwnRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
@@ -116,6 +116,9 @@ extension Node {
       round.keys.insert(key, isWritten: isWritten)
     }
     if access.changesAll { round.changesAll = true }
+    if let wait = wait(session, cluster) {
+      round.waitAge = min(round.waitAge ?? wait.id.age, wait.id.age)
+    }
     if namesVersion(spec, queue) { round.namesVersion = true }
     if command(spec, is: .exec) {
       cluster.pointee.unit.queue = queue
@@ -175,118 +178,6 @@ extension Node {
     output.truncate(to: start)
     fail(text(of: .transactionTooLarge, isCertain: false))
     return false
-  }
-
-  // MARK: Waiting
-
-  /// Whether the keys are free for the command at hand: nil, and the unit is deferred or has been
-  /// refused, when another transaction holds one; otherwise whether the open round touches one.
-  private mutating func claim(
-    _ access: Access, _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer,
-    _ cluster: ClusterPointer
-  ) -> Bool? {
-    let database = database.unsafelyUnwrapped
-    let isRenewing = isRenewing(cluster)
-    var touchesRound = false
-    var isDue = false
-    visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
-      if let open = cluster.pointee.open, open.keys.contains(key) { touchesRound = true }
-      if !isDue, database.pointee.isDue(key) { isDue = true }
-    }
-    if let open = cluster.pointee.open, open.changesAll || access.isWhole && open.keys.count > 0 {
-      touchesRound = true
-    }
-    // The removal of what has expired is a change of this node alone, outside of any round: the
-    // open one ends, and what it holds counts from here on.
-    let endsRound = isDue && !touchesRound && mayCloseRound(session, cluster)
-    if endsRound { closeRound() }
-    let joins = access.changes || touchesRound || isRenewing || isInOpenRound(session, cluster)
-    var holder = cluster.pointee.holderOfAll(access, joins: joins)
-    visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, isWritten in
-      if holder == nil {
-        holder = cluster.pointee.holder(of: key, isWritten: isWritten, joins: joins)
-      }
-    }
-    // Before its absence is told it is to be removed, which is not for now.
-    if holder == nil, isDue, isFrozen {
-      holder = cluster.pointee.negotiator.holder(operation: Cluster.allKeys)
-    }
-    if let id = operationID, holder == nil {
-      holder = cluster.pointee.negotiator.blocker(
-        of: id, .write, for: cluster.pointee.open?.id)
-    }
-    if let holder {
-      let readsOne = !joins && !isDue && cluster.pointee.unit.isOneCommand && readsOneKey(spec)
-      if !readsOne || !isPassed(holder, session, cluster) {
-        block(on: holder, session, cluster)
-        return nil
-      }
-    }
-    if endsRound {
-      var expired: UInt64 = 0
-      visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, _ in
-        if database.pointee.expireIfDue(key) { expired += 1 }
-      }
-      counters.expired += expired
-    }
-    return touchesRound
-  }
-
-  /// True for a command that reads one key and nothing else.
-  private func readsOneKey(_ spec: UnsafePointer<CommandSpec>) -> Bool {
-    spec.pointee.flags.contains(.readOnly) && spec.pointee.firstKey > 0
-      && (spec.pointee.lastKey == spec.pointee.firstKey || parser.arguments.count == 2)
-  }
-
-  /// Whether a read of one key need not wait for who holds it now: it waits for the transaction
-  /// that held the key when it was tried first, which has let go of it. The holder was prepared
-  /// here since then, so it was not committed before the read came, which may be ordered before
-  /// it. Reads of several keys wait on: what they see of the others may come after it.
-  private func isPassed(
-    _ holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) -> Bool {
-    let isRequest = cluster.pointee.unit.request != nil
-    let awaited = isRequest ? cluster.pointee.unit.awaited : session.pointee.awaited
-    if let awaited { return awaited != holder }
-    if isRequest {
-      cluster.pointee.unit.awaited = holder
-    } else {
-      session.pointee.awaited = holder
-    }
-    return false
-  }
-
-  /// Puts the unit at hand off until a key is released, or gives it up when it has waited long.
-  mutating func block(
-    on holder: TransactionID, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) {
-    if let since = cluster.pointee.unit.blockedSince ?? session.pointee.blockedSince,
-      now.instant - since >= cluster.pointee.patience, !isRenewing(cluster)
-    {
-      let reason = "a key is held by transaction \(holder), which is not decided yet"
-      return fail(Refusal("BUSY", reason).text(hasID: operationID != nil))
-    }
-    deferUnit(behind: .lock, session, cluster)
-  }
-
-  /// Leaves the unit at hand undone, to be run from its beginning later.
-  mutating func deferUnit(
-    behind stall: Stall, _ session: SessionPointer, _ cluster: ClusterPointer
-  ) {
-    cluster.pointee.unit.isDeferred = true
-    guard cluster.pointee.unit.request == nil, !isRenewing(cluster) else { return }
-    session.pointee.stall = stall
-    if case .lock = stall {
-      let since = session.pointee.blockedSince ?? now.instant
-      session.pointee.blockedSince = since
-      cluster.pointee.noteBlocked(since: since)
-      cluster.pointee.blockedSessions.append(session.pointee.link)
-    }
-  }
-
-  /// Leaves the unit at hand undone until the open round has ended.
-  mutating func deferBehindRound(_ session: SessionPointer, _ cluster: ClusterPointer) {
-    deferUnit(behind: isInOpenRound(session, cluster) ? .round : .lock, session, cluster)
   }
 
   /// True when the session has a command in the open round.

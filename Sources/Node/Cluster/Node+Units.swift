@@ -10,7 +10,7 @@ extension Node {
     _ bytes: UnsafeRawBufferPointer, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if session.pointee.aloneCount > 0 { closeRound() }
-    cluster.pointee.unit = UnitAtHand(bytes: bytes, blockedSince: session.pointee.blockedSince)
+    cluster.pointee.unit = UnitAtHand(bytes: bytes)
   }
 
   /// Ends the command at hand: its reply joins the open round if it ran there, or if earlier ones
@@ -23,12 +23,7 @@ extension Node {
       output.truncate(to: start)
       return true
     }
-    session.pointee.blockedSince = nil
-    #if MUTANTS
-      if Mutant.active != .awaitedIsKept { session.pointee.awaited = nil }
-    #else
-      session.pointee.awaited = nil
-    #endif
+    endWait(session, cluster)
     let isAlone = session.pointee.aloneCount > 0
     if isAlone { session.pointee.aloneCount -= 1 }
     guard let open = cluster.pointee.open,
@@ -47,33 +42,30 @@ extension Node {
     _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead,
     _ cluster: ClusterPointer
   ) {
-    var awaited: TransactionID?
-    guard !runRequest(bytes, on: link, head, since: nil, awaiting: &awaited, cluster) else {
-      return
-    }
+    var wait: Wait?
+    guard !runRequest(bytes, on: link, head, &wait, cluster) else { return }
     guard cluster.pointee.blockedRequests.count < Cluster.blockedRequestCountMax,
       cluster.pointee.blockedByteCount + bytes.count <= Cluster.blockedByteCountMax
     else {
+      end(&wait, cluster)
       let refusal = Refusal("BUSY", "too many requests wait for keys")
       return fail(refusal.text(hasID: head.id != .none))
     }
     cluster.pointee.blockedByteCount += bytes.count
     cluster.pointee.noteBlocked(since: now.instant)
     cluster.pointee.blockedRequests.append(
-      BlockedRequest(
-        link: link, head: head, bytes: [UInt8](bytes), since: now.instant, isAlone: false,
-        awaited: awaited))
+      BlockedRequest(link: link, head: head, bytes: [UInt8](bytes), isAlone: false, wait: wait))
   }
 
   /// Runs a request from its beginning. False, and nothing is done, when it has to wait for a key.
   mutating func runRequest(
-    _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead, since: Instant?,
-    awaiting awaited: inout TransactionID?, _ cluster: ClusterPointer
+    _ bytes: UnsafeRawBufferPointer, on link: LinkID, _ head: RequestHead, _ wait: inout Wait?,
+    _ cluster: ClusterPointer
   ) -> Bool {
-    cluster.pointee.unit = UnitAtHand(
-      bytes: bytes, request: head, blockedSince: since, awaited: awaited)
+    cluster.pointee.unit = UnitAtHand(bytes: bytes, request: head, wait: wait)
     defer {
-      awaited = cluster.pointee.unit.awaited
+      wait = cluster.pointee.unit.wait
+      if !cluster.pointee.unit.isDeferred { end(&wait, cluster) }
       cluster.pointee.unit = UnitAtHand()
     }
     let start = output.count
@@ -198,10 +190,6 @@ extension Node {
   private mutating func unblock(_ cluster: ClusterPointer) {
     cluster.pointee.mayUnblock = false
     cluster.pointee.blockedSince = nil
-    if cluster.pointee.negotiator.lockCount == 0 {
-      cluster.pointee.wholeIsWanted = false
-      cluster.pointee.state.holdsBack = false
-    }
     tryRenewals(cluster)
     let sessions = cluster.pointee.blockedSessions
     cluster.pointee.blockedSessions.removeAll(keepingCapacity: true)
@@ -218,15 +206,13 @@ extension Node {
       let start = output.count
       let bytes = request.bytes
       let isDone = bytes.withUnsafeBytes {
-        runRequest(
-          $0, on: request.link, request.head, since: request.since, awaiting: &request.awaited,
-          cluster)
+        runRequest($0, on: request.link, request.head, &request.wait, cluster)
       }
       if isDone {
         sendLate(to: request.link, from: start, outcome: requestOutcome, cluster)
       } else {
         cluster.pointee.blockedRequests.append(request)
-        cluster.pointee.noteBlocked(since: request.since)
+        cluster.pointee.noteBlocked(since: request.wait?.since ?? now.instant)
         cluster.pointee.blockedByteCount += request.bytes.count
       }
       if request.isAlone { closeRound() }

@@ -39,8 +39,12 @@ final class Round {
   var grows = false
   /// The oldest of its commands came then; it is given up at `deadline`.
   var deadline: Instant
-  /// Its next attempt waits for keys since then.
-  var waitsSince = Instant.zero
+  /// The age of the oldest of its units that waited for keys.
+  var waitAge: Stamp?
+  /// It waits since then for the keys of its second attempt.
+  var waitsSince: Instant?
+  /// What keeps younger transactions from its keys while it waits for them.
+  var reservation: Reservation?
   /// Run again, it changed nothing: once its earlier attempts are aborted for good, what it
   /// answered stands.
   var deliversOnAbort = false
@@ -55,8 +59,9 @@ final class Round {
   func restart(hashKey: SipKey) -> RoundContents {
     var taken = ByteBuffer()
     swap(&taken, &input)
-    let contents = RoundContents(units: units, input: taken)
-    keys = KeySet(hashKey: hashKey)
+    var former = KeySet(hashKey: hashKey)
+    swap(&former, &keys)
+    let contents = RoundContents(units: units, input: taken, keys: former)
     operations.removeAll(keepingCapacity: true)
     units.removeAll(keepingCapacity: true)
     output.removeAll()
@@ -66,7 +71,7 @@ final class Round {
   /// Takes the commands back that `restart` gave out; they were not run.
   func restore(_ contents: consuming RoundContents) {
     units = contents.units
-    input = contents.takeInput()
+    contents.giveBack(&input, &keys)
     output.removeAll()
   }
 
@@ -99,13 +104,18 @@ struct RoundUnit {
 struct RoundContents: ~Copyable {
   let units: [RoundUnit]
   private(set) var input: ByteBuffer
+  private let keys: KeySet
 
-  init(units: [RoundUnit], input: consuming ByteBuffer) {
+  init(units: [RoundUnit], input: consuming ByteBuffer, keys: consuming KeySet) {
     self.units = units
     self.input = input
+    self.keys = keys
   }
 
-  consuming func takeInput() -> ByteBuffer { input }
+  consuming func giveBack(_ input: inout ByteBuffer, _ keys: inout KeySet) {
+    input = self.input
+    keys = self.keys
+  }
 }
 
 /// What came with a request over UDP besides its bytes.
@@ -121,9 +131,8 @@ struct BlockedRequest {
   var link: LinkID
   var head: RequestHead
   var bytes: [UInt8]
-  var since: Instant
   /// It is to run in a round of its own.
   var isAlone: Bool
-  /// As `Session.awaited`.
-  var awaited: TransactionID?
+  /// Nil: it was run, and is to be run again.
+  var wait: Wait?
 }

@@ -23,7 +23,6 @@ struct StoreResource: Resource, ~Copyable {
     guard var reader = WorkReader(body) else { return .no(.invalid) }
     database.pointee.observe(stamp: reader.stamp)
     if reader.changesMembers { return prepareChange(id, attempt, &reader, record) }
-    if members.holdsBack, id.node != members.ownID { return .no(.conflict) }
     if reader.grows, isFull { return .no(.noSpace) }
     while let (key, version) = reader.nextKey() {
       let present = database.pointee.version(of: key)?.nanos ?? 0

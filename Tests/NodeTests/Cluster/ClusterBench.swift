@@ -12,9 +12,9 @@ final class ClusterBench {
     let id: MemberID
     /// Messages to it are dropped.
     var isCut = false
-    init(_ id: MemberID, count: Int) {
+    init(_ id: MemberID, count: Int, _ options: NegotiatorOptions) {
       self.id = id
-      bench = NodeBench(clusterMember: id, count: count)
+      bench = NodeBench(clusterMember: id, count: count, negotiator: options)
     }
   }
 
@@ -24,8 +24,8 @@ final class ClusterBench {
   /// Messages that were moved.
   private(set) var messageCount = 0
 
-  init(count: Int = 3) {
-    members = (1...count).map { Member(MemberID(UInt16($0)), count: count) }
+  init(count: Int = 3, options: NegotiatorOptions = NegotiatorOptions()) {
+    members = (1...count).map { Member(MemberID(UInt16($0)), count: count, options) }
     run()
   }
 

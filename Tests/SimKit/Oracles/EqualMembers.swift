@@ -1,8 +1,8 @@
 import Base
 import Node
 
-/// Once all is up and nothing is under way: no lock, no doubt, nobody waits, and all members hold the
-/// same keys, values, versions and expiries.
+/// Once all is up and nothing is under way: no lock, no place in line, no doubt, nobody waits, and
+/// all members hold the same keys, values, versions and expiries.
 enum EqualMembers {
   /// What still is open, or nil when all members are at rest.
   static func unrest(_ views: [MemberView?]) -> String? {
@@ -11,6 +11,9 @@ enum EqualMembers {
       if view.lockCount > 0 || view.doubtCount > 0 || view.openCount > 0 || !view.isIdle {
         return "member \(index + 1): \(view.lockCount) locks, \(view.doubtCount) in doubt, "
           + "\(view.openCount) open, \(view.isIdle ? "nobody" : "somebody") waits"
+      }
+      if view.reservationCount > 0 {
+        return "member \(index + 1): \(view.reservationCount) places in line are left"
       }
     }
     return nil

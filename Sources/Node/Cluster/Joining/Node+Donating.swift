@@ -46,6 +46,7 @@ extension Node {
   /// Ends the copy that is under way, and the transaction with it.
   mutating func endDonation() {
     guard let donor = joining.donor else { return }
+    endProposal()
     withdrawChange()
     joining.lastCopy = donor.copy
     joining.donor = nil
@@ -61,6 +62,7 @@ extension Node {
     }
     let all = Access(changes: true, isWhole: true, changesAll: true)
     guard clusterRefusal(all, cluster) == nil else {
+      endProposal()
       joining.donor?.proposalRefused(
         "not all members can be reached", at: now.instant, into: &copyEffects)
       return
