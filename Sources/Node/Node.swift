@@ -352,7 +352,9 @@ struct Node: ~Copyable {
     {
       queuedByteCount += session.pointee.recount()
     }
-    if let cluster, settleUnit(session, from: start, cluster) { return }
+    if let cluster, isToBeSettled(session, cluster), settleUnit(session, from: start, cluster) {
+      return
+    }
     if session.pointee.replies != .on, !session.pointee.stall.answersLate {
       muffle(session, from: start)
     }

@@ -158,18 +158,17 @@ public struct DiskWorker<FS: FileSystem & ~Copyable>: ~Copyable {
   /// prepares the next segment. Returns whether there is more to do now; false also when the disk
   /// is full, then it is worth another call a while later (see `hasNoSpace`).
   public mutating func idle() throws(DiskFault) -> Bool {
+    guard hasIdleWork else { return false }
     if !stale.isEmpty {
       try removeStale()
       return true
     }
-    // On a full disk a checkpoint, which makes room, goes first.
-    guard spares.isEmpty, !(noSpace && checkpoint != nil) else { return false }
     let hasRoom = try prepareSlice(atLeast: 0)
     if !hasRoom || !spares.isEmpty { noSpace = !hasRoom }
     return hasRoom && spares.isEmpty
   }
 
-  /// `idle` has something to do.
+  /// `idle` has something to do. On a full disk a checkpoint, which makes room, goes first.
   public var hasIdleWork: Bool {
     !stale.isEmpty || spares.isEmpty && !(noSpace && checkpoint != nil)
   }

@@ -119,6 +119,8 @@ extension Cluster {
 
 /// The unit being executed.
 struct UnitAtHand {
+  /// Something of it but its bytes may have been set.
+  var isTouched = true
   /// Its bytes as they were received.
   var bytes = UnsafeRawBufferPointer(start: nil, count: 0)
   var request: RequestHead?

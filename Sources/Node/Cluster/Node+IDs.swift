@@ -111,6 +111,7 @@ extension Node {
   /// then, whoever is away and whatever is locked now. False: there is none, or it is new.
   mutating func settlesID(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
     guard let id = operationID, let database else { return false }
+    cluster.pointee.unit.isTouched = true
     cluster.pointee.unit.hasID = true
     guard clusterRefusal(Access(changes: false, isWhole: false), cluster) == nil,
       !isUndecided(id, cluster)

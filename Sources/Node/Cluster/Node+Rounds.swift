@@ -25,6 +25,7 @@ extension Node {
   mutating func executeInCluster(
     _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
+    cluster.pointee.unit.isTouched = true
     let command = spec.pointee.command
     if inTransaction || command == .once { return call(command, session) }
     if command == .outcome { return outcomeInCluster(session, cluster) }

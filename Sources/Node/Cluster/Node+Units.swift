@@ -6,11 +6,24 @@ import TPC
 // Units: what one client sent that runs as a whole, a command of a stream or a request over UDP.
 extension Node {
   /// Notes where the command that is executed next came from.
+  @inline(__always)
   mutating func beginUnit(
     _ bytes: UnsafeRawBufferPointer, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if session.pointee.aloneCount > 0 { closeRound() }
-    cluster.pointee.unit = UnitAtHand(bytes: bytes)
+    if cluster.pointee.unit.isTouched {
+      cluster.pointee.unit = UnitAtHand(isTouched: false, bytes: bytes)
+    } else {
+      cluster.pointee.unit.bytes = bytes
+    }
+  }
+
+  /// Whether there may be something to settle: not for what only read, at once, while nobody waits
+  /// and no round is open, which is to cost what it costs on a node alone.
+  @inline(__always)
+  func isToBeSettled(_ session: SessionPointer, _ cluster: ClusterPointer) -> Bool {
+    cluster.pointee.unit.isTouched || cluster.pointee.open != nil || session.pointee.wait != nil
+      || session.pointee.aloneCount > 0
   }
 
   /// Ends the command at hand: its reply joins the open round if it ran there, or if earlier ones

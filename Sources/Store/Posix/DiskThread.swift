@@ -79,7 +79,7 @@ final class DiskThread: @unchecked Sendable {
   /// Takes the worker, if the disk thread does nothing with it now and has nothing to do.
   func claim() -> Bool {
     guard pthread_mutex_trylock(owner) == 0 else { return false }
-    if !isBroken, blocked == nil, !needsRetry, !worker.hasIdleWork { return true }
+    if !isBroken, !needsRetry, !worker.hasIdleWork { return true }
     pthread_mutex_unlock(owner)
     return false
   }
