@@ -99,6 +99,8 @@ public struct Database: ~Copyable, @unchecked Sendable {
 
   /// What the recorded outcomes take of that.
   public var outcomesUsedByteCount: Int { outcomes.keyspace.byteCount }
+  /// What the ledger takes of it.
+  public var ledgerUsedByteCount: Int { ledger.keyspace.byteCount }
 
   /// The number of recorded outcomes.
   public var outcomeCount: Int { outcomes.keyspace.table.count }

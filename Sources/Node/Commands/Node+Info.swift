@@ -54,6 +54,7 @@ extension Node {
     return [
       ("used_memory", String(database?.pointee.usedByteCount ?? 0)),
       ("used_memory_outcomes", String(database?.pointee.outcomesUsedByteCount ?? 0)),
+      ("used_memory_ledger", String(database?.pointee.ledgerUsedByteCount ?? 0)),
       ("maxmemory", String(bound)), ("maxmemory_policy", "noeviction"),
     ]
   }
