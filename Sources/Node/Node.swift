@@ -176,7 +176,7 @@ struct Node: ~Copyable {
     session.pointee.isReady = false
     guard session.pointee.stall == .none else {
       // It may be long until its client reads: nobody waits behind it meanwhile.
-      if let cluster { leavePlace(session, cluster) }
+      if session.pointee.stall == .output, let cluster { leavePlace(session, cluster) }
       return
     }
     executing = link

@@ -232,8 +232,7 @@ struct LockTable {
     return nil
   }
 
-  /// Whether the name is reserved: for `id` itself in that mode, or for older work, which then
-  /// keeps `id` from locking it.
+  /// What is reserved of the name for `id` and for older ones.
   func reservation(
     of bytes: UnsafeRawBufferPointer, isOperation: Bool, _ mode: LockMode, for id: TransactionID
   ) -> ReservationState {
@@ -247,11 +246,8 @@ struct LockTable {
       guard node.hash == hash, let owner = owners[Int(node.owner)], owner.claim == .reserves,
         owner.id <= id, isSame(node, bytes, isOperation: isOperation)
       else { continue }
-      if owner.id == id {
-        if node.flags & 1 >= mode.rawValue { state = .own }
-      } else if (node.flags | mode.rawValue) & 1 == 1 {
-        return .older
-      }
+      if owner.id != id, (node.flags | mode.rawValue) & 1 == 1 { return .inTheWay }
+      if node.flags & 1 >= mode.rawValue { state = .enough }
     }
     return state
   }

@@ -11,10 +11,10 @@ public struct Reservation: Sendable {
 public enum ReservationState: Sendable {
   /// Nothing that matters to who asks.
   case none
-  /// It is reserved for who asks.
-  case own
-  /// It is reserved for older work, after which who asks comes.
-  case older
+  /// It is reserved for who asks, or for older work that reads it, too: as good as that.
+  case enough
+  /// It is reserved for older work, which keeps who asks from locking it.
+  case inTheWay
 }
 
 /// Rule 5 for work that is yet to begin, or to begin again: a name that passes from one transaction

@@ -86,6 +86,7 @@ extension Node {
       guard database.unsafelyUnwrapped.pointee.addOutcome(of: id, reply: nothing, failed: true)
       else { return fail(text(of: .transactionTooLarge)) }
       round.operations.append(id)
+      keepAge(session, round, cluster)
       cluster.pointee.unit.hasJoined = true
       cluster.pointee.unit.sealed.append(id)
       output.reply(bulk: "aborted")

@@ -22,7 +22,7 @@ extension Node {
     else {
       return fail("ERR a member's id is a number from 1 to \(MemberID.numberMax) (not-applied)")
     }
-    if cluster.pointee.unit.request != nil, isInOpenRound(session, cluster) {
+    if cluster.pointee.unit.request != nil, !cluster.pointee.unit.isFirstCommand {
       return fail("ERR MEMBERS REMOVE is a UDP message of its own (not-applied)")
     }
     if count == 4 {
@@ -56,11 +56,11 @@ extension Node {
     let waiter = waiter(session, cluster)
     if let holder = cluster.pointee.holderOfAll(all, joins: true, for: waiter) {
       block(on: holder, session, cluster)
-      return takePlace(all, spec, joins: true, session, cluster)
+      return takePlace(all, spec, session, cluster)
     }
     let round = openRound(cluster)
     round.change = change
-    round.waitAge = wait(session, cluster)?.id.age
+    keepAge(session, round, cluster)
     cluster.pointee.unit.hasJoined = true
     var after = state.present
     after.apply(change, begunIn: after.epoch)

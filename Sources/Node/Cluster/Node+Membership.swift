@@ -151,7 +151,8 @@ extension Node {
 
   /// Gives a change up that was proposed here, if it is not decided: `changeDecided` follows.
   mutating func withdrawChange(_ id: TransactionID, _ cluster: ClusterPointer) {
-    guard let database, cluster.pointee.rounds[id]?.change != nil else { return }
+    let isWaiting = cluster.pointee.renewals.contains { $0.id == id && $0.change != nil }
+    guard let database, isWaiting || cluster.pointee.rounds[id]?.change != nil else { return }
     closeRound()
     var resource = storeResource(database)
     cluster.pointee.negotiator.withdraw(

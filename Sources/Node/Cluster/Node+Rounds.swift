@@ -117,9 +117,7 @@ extension Node {
       round.keys.insert(key, isWritten: isWritten)
     }
     if access.changesAll { round.changesAll = true }
-    if let wait = wait(session, cluster) {
-      round.waitAge = min(round.waitAge ?? wait.id.age, wait.id.age)
-    }
+    keepAge(session, round, cluster)
     if namesVersion(spec, queue) { round.namesVersion = true }
     if command(spec, is: .exec) {
       cluster.pointee.unit.queue = queue

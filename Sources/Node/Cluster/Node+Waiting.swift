@@ -11,8 +11,8 @@ struct Wait {
   let id: TransactionID
   /// Of one that reads one key: the transaction that held it when it was tried first.
   var awaited: TransactionID?
-  /// What keeps younger transactions from its keys. Of a request that met locked keys again and
-  /// again, several.
+  /// What keeps younger transactions from its keys: some of them may have been reserved by others
+  /// first.
   var reservations: [Reservation] = []
 }
 
@@ -63,7 +63,7 @@ extension Node {
       let readsOne = !joins && !isDue && cluster.pointee.unit.isOneCommand && readsOneKey(spec)
       if !readsOne || !isPassed(holder, session, cluster) {
         block(on: holder, session, cluster)
-        if !readsOne { takePlace(access, spec, joins: joins, session, cluster) }
+        if !readsOne { takePlace(access, spec, session, cluster) }
         return nil
       }
     }
@@ -144,6 +144,12 @@ extension Node {
     isRenewing(cluster) ? cluster.pointee.open?.id : wait(session, cluster)?.id
   }
 
+  /// The round that the unit at hand joins is as old as the unit.
+  func keepAge(_ session: SessionPointer, _ round: Round, _ cluster: ClusterPointer) {
+    guard let age = wait(session, cluster)?.id.age else { return }
+    round.waitAge = min(round.waitAge ?? age, age)
+  }
+
   /// Lends how the unit at hand waits, from now on if it comes for the first time.
   private func withWait(
     _ session: SessionPointer, _ cluster: ClusterPointer, _ body: (inout Wait) -> Void
@@ -167,36 +173,34 @@ extension Node {
     return Wait(since: now.instant, id: cluster.pointee.negotiator.waiter(since: age))
   }
 
-  /// Reserves what the unit at hand needs, unless older work of this member, behind which it comes
-  /// in any case, has reserved some of it.
+  /// Reserves what the unit at hand needs and is not reserved yet, unless older work of this member
+  /// is in its way, behind which it comes in any case.
   mutating func takePlace(
-    _ access: Access, _ spec: UnsafePointer<CommandSpec>, joins: Bool, _ session: SessionPointer,
+    _ access: Access, _ spec: UnsafePointer<CommandSpec>, _ session: SessionPointer,
     _ cluster: ClusterPointer
   ) {
     // What waits for its own round must not stand in that one's way.
-    guard cluster.pointee.unit.isDeferred, !isRenewing(cluster), !isInOpenRound(session, cluster),
-      let wait = wait(session, cluster),
+    guard cluster.pointee.unit.isDeferred, !isRenewing(cluster),
+      !waitsForOwnRound(session, cluster), let wait = wait(session, cluster),
       access.changesAll || now.instant - wait.since >= Cluster.placePause
     else { return }
     let id = wait.id
-    var isMissing = false
-    var isBehind = false
-    func add(_ state: ReservationState) {
-      if state == .none { isMissing = true }
-      if state == .older { isBehind = true }
-    }
+    var count = 0
     let mode: LockMode = access.changesAll ? .write : .read
-    if joins || access.isWhole {
-      add(cluster.pointee.negotiator.reservation(of: Cluster.allKeys, mode, for: id))
+    var state = cluster.pointee.negotiator.reservation(of: Cluster.allKeys, mode, for: id)
+    if state == .none {
       cluster.pointee.builder.add(operation: Cluster.allKeys, mode)
+      count += 1
     }
     visitKeys(of: spec, session.pointee.queue, session.pointee.watches) { key, isWritten in
-      guard !isBehind else { return }
+      guard state != .inTheWay else { return }
       let mode: LockMode = isWritten ? .write : .read
-      add(cluster.pointee.negotiator.reservation(of: key, mode, for: id))
+      state = cluster.pointee.negotiator.reservation(of: key, mode, for: id)
+      guard state == .none else { return }
       cluster.pointee.builder.add(key: key, mode)
+      count += 1
     }
-    guard isMissing, !isBehind else { return cluster.pointee.builder.removeAll() }
+    guard count > 0, state != .inTheWay else { return cluster.pointee.builder.removeAll() }
     // What is over the bounds of a work has no place, and gets on when nobody else is about.
     guard let names = cluster.pointee.builder.finish() else { return }
     let reservation = cluster.pointee.negotiator.reserve(names, for: id)

@@ -46,7 +46,6 @@ extension Node {
   /// Ends the copy that is under way, and the transaction with it.
   mutating func endDonation() {
     guard let donor = joining.donor else { return }
-    endProposal()
     withdrawChange()
     joining.lastCopy = donor.copy
     joining.donor = nil
@@ -126,8 +125,9 @@ extension Node {
     database?.pointee.endNotes()
   }
 
-  /// Aborts the change that waits for the guest.
+  /// Aborts the change that waits for the guest, or that waits for its turn.
   mutating func withdrawChange() {
+    endProposal()
     guard let id = joining.change, let cluster else { return }
     joining.change = nil
     withdrawChange(id, cluster)

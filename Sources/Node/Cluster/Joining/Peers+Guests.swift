@@ -120,14 +120,14 @@ extension Peers {
     if firstMembers.contains(where: { $0.id == ownID && $0.address == address }) {
       return .addressTaken
     }
+    // A change in doubt waits for its guest's word, and another guest's change for that one.
+    if let awaited = others.first(where: { $0.role == .guest && !$0.isGuest }) {
+      return awaited.member.id == id ? nil : .joinerWaits
+    }
     // A guest that has died is heard of by nobody; the one that comes back has its address.
     if let guest = others.first(where: { $0.isGuest }), guest.member.address != address,
       guest.isReachable || guest.lastHeard + options.timings.guestSilenceMax > now
     {
-      return .joinerWaits
-    }
-    // A change in doubt waits for its guest, and another one's would wait for that change.
-    if others.contains(where: { $0.role == .guest && !$0.isGuest && $0.member.id != id }) {
       return .joinerWaits
     }
     return nil
