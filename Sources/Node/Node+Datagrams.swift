@@ -58,7 +58,6 @@ extension Node {
       }
       at += byteCount
       if at < bytes.count || run.commandCount > 0 { cluster?.pointee.unit.isOneCommand = false }
-      if run.commandCount > 0 { cluster?.pointee.unit.isFirstCommand = false }
       if parser.arguments.count > 0 { executeDatagram(&run, head.endpoint) }
       if let cluster, cluster.pointee.unit.isDeferred { break }
     }

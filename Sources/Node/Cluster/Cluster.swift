@@ -139,8 +139,6 @@ struct UnitAtHand {
   var wait: Wait?
   /// It is a single command.
   var isOneCommand = true
-  /// The command at hand is its first one.
-  var isFirstCommand = true
 }
 
 /// Counts of the cluster's part since the start.

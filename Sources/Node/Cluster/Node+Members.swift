@@ -22,7 +22,7 @@ extension Node {
     else {
       return fail("ERR a member's id is a number from 1 to \(MemberID.numberMax) (not-applied)")
     }
-    if cluster.pointee.unit.request != nil, !cluster.pointee.unit.isFirstCommand {
+    if cluster.pointee.unit.request != nil, isInOpenRound(session, cluster) {
       return fail("ERR MEMBERS REMOVE is a UDP message of its own (not-applied)")
     }
     if count == 4 {
@@ -73,17 +73,18 @@ extension Node {
     _ id: MemberID, _ session: SessionPointer, _ cluster: ClusterPointer
   ) {
     if isInOpenRound(session, cluster) { return deferUnit(behind: .round, session, cluster) }
-    let since = wait(session, cluster)?.since
-    if since == nil, !cluster.pointee.state.hasRemoved(id),
+    let isDone = wait(session, cluster)?.removed == id
+    if !isDone, !cluster.pointee.state.hasRemoved(id),
       let objection = removeByForce(id, cluster)
     {
       return fail("ERR \(objection) (not-applied)")
     }
     let left = membersWithout(cluster.pointee.state.present)
     if left.contains(where: \.isReachable),
-      now.instant - (since ?? now.instant) < cluster.pointee.patience
+      now.instant - (wait(session, cluster)?.since ?? now.instant) < cluster.pointee.patience
     {
-      return deferUnit(behind: .lock, session, cluster)
+      deferUnit(behind: .lock, session, cluster)
+      return withWait(session, cluster) { $0.removed = id }
     }
     let ids = left.map { "\($0.id)" }.joined(separator: ", ")
     let spread = left.isEmpty ? "known to all" : "not known yet to \(ids)"

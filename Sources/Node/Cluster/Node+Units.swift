@@ -85,11 +85,12 @@ extension Node {
     let before = cluster.pointee.open
     let point = before == nil ? nil : database?.pointee.savepoint()
     let operationCount = before?.operations.count ?? 0
+    let age = before?.waitAge
     guard execute(bytes, of: head, on: link) else { return true }
     guard !cluster.pointee.unit.isDeferred else {
       _ = takeGateStart()
       output.truncate(to: start)
-      undoUnit(since: before, point, operationCount: operationCount, cluster)
+      undoUnit(since: before, point, operationCount: operationCount, age: age, cluster)
       return false
     }
     if let open = cluster.pointee.open, cluster.pointee.unit.hasJoined || open.id != nil {
@@ -109,12 +110,14 @@ extension Node {
   /// Undoes what a request has done in the open round before it met a locked key. The keys that it
   /// added stay locked with the round's.
   private mutating func undoUnit(
-    since before: Round?, _ point: Savepoint?, operationCount: Int, _ cluster: ClusterPointer
+    since before: Round?, _ point: Savepoint?, operationCount: Int, age: Stamp?,
+    _ cluster: ClusterPointer
   ) {
     guard let open = cluster.pointee.open, let database else { return }
     if let point, open === before {
       database.pointee.rollback(to: point)
       open.operations.removeLast(open.operations.count - operationCount)
+      open.waitAge = age
     } else if open !== before {
       invariant(open.units.isEmpty, "a round that a unit opened holds nothing else")
       cluster.pointee.open = nil

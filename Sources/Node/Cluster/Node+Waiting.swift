@@ -11,6 +11,8 @@ struct Wait {
   let id: TransactionID
   /// Of one that reads one key: the transaction that held it when it was tried first.
   var awaited: TransactionID?
+  /// The member that it has removed by force; it waits until the others have heard of it.
+  var removed: MemberID?
   /// What keeps younger transactions from its keys: some of them may have been reserved by others
   /// first.
   var reservations: [Reservation] = []
@@ -151,7 +153,7 @@ extension Node {
   }
 
   /// Lends how the unit at hand waits, from now on if it comes for the first time.
-  private func withWait(
+  func withWait(
     _ session: SessionPointer, _ cluster: ClusterPointer, _ body: (inout Wait) -> Void
   ) {
     var wait = wait(session, cluster) ?? newWait(cluster)

@@ -284,4 +284,45 @@ import Testing
     cluster.put(1, link, "MULTI\r\nDEL a\r\nGETV a\r\nEXEC\r\nPING\r\n")
     #expect(cluster.take(1, link).hasSuffix(";+PONG"))
   }
+
+  /// The wait is that of the message, and says nothing of what the removal has done.
+  @Test(arguments: [
+    "MEMBERS REMOVE 63 FORCE\r\nMGET k j\r\n", "MGET k j\r\nMEMBERS REMOVE 63 FORCE\r\n",
+  ])
+  func `A removal in a message that waits is not said to be done for that`(text: String) {
+    let cluster = ClusterBench()
+    let link = LinkID(slot: 5_000, generation: 1)
+    cluster.drops = { _, to in to == 1 }
+    cluster.put(1, cluster.connect(1), "SET k 1\r\n")
+    cluster[2].bench.host.link.events.append(
+      (
+        .request(link, Endpoint(ipv4: 0x7F00_0001, port: 6_000), id: .none, plain: false),
+        Array(text.utf8)
+      ))
+    cluster.run()
+    #expect(cluster[2].bench.take(link) == "")
+    cluster.drops = { _, _ in false }
+    cluster.settle()
+    let reply = cluster[2].bench.take(link)
+    #expect(reply.contains("*2;$1;1;$-1;") && reply.contains("-ERR "), "\(reply)")
+    #expect(!reply.contains("is removed by force"))
+  }
+
+  @Test func `A removal over UDP may come behind what changes nothing, and not behind a change`() {
+    let cluster = ClusterBench()
+    let link = LinkID(slot: 5_000, generation: 1)
+    for (text, reply) in [
+      ("PING\r\nMEMBERS REMOVE 63\r\n", "+PONG;-ERR "),
+      ("SET a 1\nMEMBERS REMOVE 63", "+OK;-ERR MEMBERS REMOVE is a UDP message of its own"),
+    ] {
+      cluster[2].bench.host.link.events.append(
+        (
+          .request(link, Endpoint(ipv4: 0x7F00_0001, port: 6_000), id: .none, plain: true),
+          Array(text.utf8)
+        ))
+      cluster.settle()
+      let said = cluster[2].bench.take(link)
+      #expect(said.hasPrefix(reply), "\(said)")
+    }
+  }
 }

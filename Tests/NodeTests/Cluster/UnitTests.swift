@@ -61,10 +61,6 @@ import Testing
       "+OK;-ERR MEMBERS REMOVE is a UDP message of its own (not-applied)"
     ),
     (
-      "GET a\r\nMEMBERS REMOVE 3 FORCE\r\n",
-      "$-1;-ERR MEMBERS REMOVE is a UDP message of its own (not-applied)"
-    ),
-    (
       "SET a 1\r\nMEMBERS REMOVE 3 FORCE\r\n",
       "+OK;-ERR MEMBERS REMOVE is a UDP message of its own (not-applied)"
     ),
